@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vhost_vq.h - one virtqueue as the data path sees it
+ *
+ * Theory of operation
+ * -------------------
+ * A queue has two halves with one owner each.
+ *
+ *  - `struct vhost_vq_map` says where the ring lies and what was negotiated. It is immutable. The
+ *    control thread builds one, publishes it with one pointer store, and unpublishes it by storing
+ *    NULL (stopped) or a successor (new memory table, new call descriptor, enabled or disabled).
+ *    A worker loads the pointer once per burst and uses that map until the burst ends; the control
+ *    thread frees a map only after every worker has passed a quiescent point. So a ring is quiet,
+ *    with exact indices, as soon as the wait after the NULL store returns.
+ *
+ *  - the positions (`last_avail`, `used_idx`, ...) belong to the worker that serves the ring, or to
+ *    whoever holds `lock` when several workers feed one receive ring. The control thread reads
+ *    and writes them only while the map is NULL and the wait is over.
+ *
+ * Everything read from the ring is the guest's word: an index that jumps, a head out of range or a
+ * buffer outside guest memory ends in vhost_vq_fail(), which records the reason. From then on
+ * workers skip the ring, and the control thread reports it and stops it. Nothing else is affected.
+ *
+ * The packed layout will bring a second set of the accessors in vhost_split.h; the map says which
+ * layout is in force, and callers choose once per burst.
+ */
+#ifndef VHOST_VQ_H
+#define VHOST_VQ_H
+
+#include <linux/virtio_ring.h>
+#include "base.h"
+#include "ring_order.h"
+#include "vhost_mem.h"
+
+#define VHOST_VQ_MAX_SIZE 32768 /* virtio 1.3, 2.7: maximum queue size of a split ring */
+
+/* Why a ring was given up. Shown to operators; keep vhost_vq_fault_name() in step. */
+enum vhost_vq_fault {
+	VHOST_VQ_OK,
+	VHOST_VQ_BAD_AVAIL_IDX, /* avail->idx ran ahead by more than the ring size */
+	VHOST_VQ_BAD_HEAD,  /* avail entry or descriptor chain names a descriptor out of range */
+	VHOST_VQ_BAD_CHAIN, /* loop, nested indirect table, wrong table size, too many parts */
+	VHOST_VQ_BAD_DIRECTION, /* device-writable buffer in a transmit chain, or the reverse */
+	VHOST_VQ_BAD_ADDRESS,   /* buffer not inside one region of guest memory */
+	VHOST_VQ_BAD_LENGTH,    /* transmit chain shorter than header and addresses; receive buffer
+	                         * shorter than the header */
+	VHOST_VQ_BAD_CALL,      /* call descriptor can no longer be written */
+	VHOST_VQ_N_FAULTS
+};
+
+struct vhost_vq_map {
+	/* Ring parts, each wholly inside guest memory and aligned (virtio 1.3, 2.7) */
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	const struct vhost_mem *mem; /* owned by the device, outlives the map */
+	uint32_t size;               /* descriptors: a power of two, at most VHOST_VQ_MAX_SIZE */
+	uint16_t hdr_len;            /* bytes of virtio_net_hdr in front of each frame: 10 or 12 */
+	bool enabled; /* SET_VRING_ENABLE; a disabled tx ring is drained and dropped */
+	bool event_idx;
+	bool mergeable;
+	bool indirect;
+	int call_fd; /* eventfd to interrupt the guest, or -1; owned by the device */
+};
+
+struct vhost_vq {
+	/* Read by workers every burst, written by the control thread (and fault by workers) */
+	alignas(CACHE_LINE) _Atomic(struct vhost_vq_map *) map;
+	_Atomic uint32_t fault; /* enum vhost_vq_fault; reset by the control thread at start */
+	_Atomic uint32_t lock;  /* receive rings fed by several workers; see spin.h */
+
+	/* Positions: the serving worker only, or the holder of lock */
+	alignas(CACHE_LINE) uint16_t last_avail; /* next avail entry to take */
+	uint16_t avail_seen;                     /* avail->idx as last read */
+	uint16_t used_idx;                       /* next used entry to write */
+	uint16_t used_pub;                       /* used->idx as last published */
+	bool notify_on;                          /* guest's kicks are wanted (worker asleep) */
+	struct vhost_mem_hint hint;              /* of descriptors' addresses */
+	const struct vhost_vq_map *hint_map;     /* the map that hint belongs to */
+
+	/* Counters: the same writer; any reader */
+	alignas(CACHE_LINE) _Atomic uint64_t frames;
+	_Atomic uint64_t bytes;
+	_Atomic uint64_t calls; /* interrupts sent */
+	_Atomic uint64_t bursts;
+
+	/* Control thread only */
+	alignas(CACHE_LINE) uint16_t index; /* ring index in the device: even = receive */
+	uint32_t size;                      /* SET_VRING_NUM, 0: not set */
+	uint64_t desc_uva, avail_uva, used_uva;
+	uint64_t log_gpa;
+	uint32_t addr_flags;
+	bool addr_set;
+	bool enable_wanted;
+	bool started;
+	uint16_t base; /* SET_VRING_BASE, or where the ring stopped */
+	int kick_fd, call_fd, err_fd;
+};
+static_assert(offsetof(struct vhost_vq, last_avail) == CACHE_LINE, "positions left their line");
+static_assert(offsetof(struct vhost_vq, frames) == 2 * CACHE_LINE, "positions outgrew their line");
+
+/** vhost_vq_fault_name() - short English text for a fault, "none" for VHOST_VQ_OK */
+const char *vhost_vq_fault_name(enum vhost_vq_fault fault);
+
+/**
+ * vhost_vq_fail() - give a ring up
+ *
+ * The first fault wins. Context: worker that owns the ring.
+ */
+static cold_noinline void vhost_vq_fail(struct vhost_vq *vq, enum vhost_vq_fault fault)
+	__attribute__((unused));
+static cold_noinline void vhost_vq_fail(struct vhost_vq *vq, enum vhost_vq_fault fault)
+{
+	uint32_t none = VHOST_VQ_OK;
+
+	atomic_compare_exchange_strong_explicit(&vq->fault, &none, fault, memory_order_relaxed,
+	                                        memory_order_relaxed);
+}
+
+/**
+ * vhost_vq_get_map() - the map to use for this burst
+ *
+ * Return: NULL while the ring is stopped or given up. The pointer is good until the caller's next
+ * quiescent point.
+ */
+static always_inline const struct vhost_vq_map *vhost_vq_get_map(struct vhost_vq *vq)
+{
+	const struct vhost_vq_map *map = atomic_load_explicit(&vq->map, memory_order_acquire);
+
+	if (unlikely(atomic_load_explicit(&vq->fault, memory_order_relaxed) != VHOST_VQ_OK))
+		return NULL;
+	return map;
+}
+
+/** vhost_vq_use_map() - forget the address hint if it came from another map */
+static always_inline void vhost_vq_use_map(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	if (unlikely(vq->hint_map != map)) {
+		vq->hint = (struct vhost_mem_hint){0};
+		vq->hint_map = map;
+	}
+}
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * xsk_queue.h - one AF_XDP socket on one queue of one network device
+ *
+ * Theory of operation
+ * -------------------
+ * A queue owns a UMEM area, cut into chunks, and four rings. Chunks never change sides:
+ *
+ *      receive chunks:   fill ring -> kernel -> rx ring -> (copied out) -> fill ring
+ *      transmit chunks:  free stack -> (copied in) -> tx ring -> kernel -> completion ring -> stack
+ *
+ * so the receive half belongs to one worker, the transmit half to one worker or to the holder of
+ * `tx_lock`, and the two halves share no state. Frames are conserved: xsk_queue_check() proves it.
+ *
+ * The verbs of the data path are inline, work in bursts and never fail for more than the moment:
+ *
+ *   receive    n = xsk_rx_peek(q, max, &pos); xsk_rx_frame(q, pos + i) ...; xsk_rx_release(q, n);
+ *   transmit   p = xsk_tx_reserve(q); write the frame; xsk_tx_submit(q, len); ... xsk_tx_flush(q);
+ *
+ * xsk_tx_flush() is the one place that makes a system call.
+ */
+#ifndef XSK_QUEUE_H
+#define XSK_QUEUE_H
+
+#include <xdp/xsk.h>
+#include "base.h"
+
+enum xsk_mode {
+	XSK_MODE_AUTO, /* zero copy where the driver has it, else copy; never silently: see bound */
+	XSK_MODE_COPY,
+	XSK_MODE_ZEROCOPY,
+	XSK_N_MODES
+};
+
+struct xsk_queue_params {
+	const char *ifname;
+	uint32_t ifindex;
+	uint32_t queue;
+	enum xsk_mode mode;
+	uint32_t ring_size;  /* entries of each of the four rings: a power of two, 64..16384 */
+	uint32_t frame_size; /* 2048 or 4096 bytes */
+	uint32_t
+		bind_timeout_ms; /* how long EBUSY is retried: a closed socket lingers some 20 ms */
+};
+
+struct xsk_frame {
+	uint8_t *data;
+	uint32_t len;
+};
+
+struct xsk_queue {
+	/* Receive: the owning worker */
+	alignas(CACHE_LINE) struct xsk_ring_cons rx;
+	struct xsk_ring_prod fill;
+	uint8_t *area; /* UMEM, borrowed from whoever gave it */
+	uint32_t headroom;
+
+	/* Transmit: one worker, or the holder of tx_lock */
+	alignas(CACHE_LINE) struct xsk_ring_prod tx;
+	struct xsk_ring_cons comp;
+	uint64_t *tx_free; /* stack of chunk addresses */
+	uint32_t n_tx_free;
+	uint32_t n_tx_held;   /* written since the last flush, not published yet */
+	uint32_t n_tx_kernel; /* published, completion outstanding */
+	uint8_t *tx_area;
+	int fd;
+	_Atomic uint32_t tx_lock;
+
+	/* Counters of the transmit side: its holder writes, anyone reads */
+	alignas(CACHE_LINE) _Atomic uint64_t kicks;
+	_Atomic uint64_t kick_again; /* EAGAIN: the kernel has not taken all; it goes on later */
+	_Atomic uint64_t kick_lost;  /* EBUSY: the device dropped frames */
+	_Atomic uint64_t kick_error; /* anything else: the device is down or gone */
+
+	/* Control thread */
+	alignas(CACHE_LINE) struct xsk_umem *umem;
+	struct xsk_socket *socket;
+	void *map;
+	size_t map_size;
+	uint32_t n_chunks;
+	uint32_t frame_size;
+	uint32_t ring_size;
+	uint32_t max_frame; /* longest frame that fits a chunk, bytes */
+	bool zerocopy;      /* what the kernel really gave (getsockopt XDP_OPTIONS) */
+	bool need_wakeup;
+	uint32_t queue;
+	uint32_t ifindex;
+};
+
+/* The kernel's own counters of a socket (getsockopt XDP_STATISTICS). */
+struct xsk_kernel_stats {
+	uint64_t rx_dropped; /* longer than a chunk, or otherwise refused */
+	uint64_t rx_invalid_descs;
+	uint64_t tx_invalid_descs;
+	uint64_t rx_ring_full;    /* the daemon was too slow */
+	uint64_t fill_ring_empty; /* the same, seen from the other side */
+	uint64_t tx_ring_empty;
+};
+
+/**
+ * xsk_queue_open() - UMEM, socket, rings and bind for one queue
+ * @params: copied
+ * @ret_q: caller owns it
+ * @ret_why: on failure a static sentence that says what to do; may be NULL
+ *
+ * Tries the modes that @params allows, each forced (XDP_ZEROCOPY or XDP_COPY), so that what is
+ * bound is what is reported. EBUSY is retried with back-off up to bind_timeout_ms. The socket is
+ * not in any XSKMAP yet. Needs CAP_NET_RAW, and CAP_IPC_LOCK or memory lock limit.
+ * Context: control thread. May sleep up to bind_timeout_ms.
+ * Return: 0, -EBUSY (another socket has the queue), -EOPNOTSUPP (mode), -ENOBUFS (memory lock
+ * limit), -ENODEV, -ENOMEM or another error of the kernel.
+ */
+int xsk_queue_open(const struct xsk_queue_params *params, struct xsk_queue **ret_q,
+                   const char **ret_why);
+
+/**
+ * xsk_queue_close() - unmap rings, close the socket, free the area
+ *
+ * The caller has removed it from the XSKMAP and from every worker. Takes NULL and half-built ones.
+ */
+void xsk_queue_close(struct xsk_queue *q);
+
+/** xsk_queue_kernel_stats() - Return: 0 or -errno. Any thread. */
+int xsk_queue_kernel_stats(const struct xsk_queue *q, struct xsk_kernel_stats *ret_stats);
+
+/**
+ * xsk_queue_check() - count every chunk
+ *
+ * Context: nobody else uses the queue. Return: true if no chunk is lost or duplicated.
+ */
+bool xsk_queue_check(const struct xsk_queue *q);
+
+/** xsk_tx_complete() - take finished transmit chunks back. Return: how many. tx holder. */
+uint32_t xsk_tx_complete(struct xsk_queue *q);
+
+/** xsk_tx_kick() - tell the kernel that frames wait (sendto). Counts what comes back. tx holder. */
+void xsk_tx_kick(struct xsk_queue *q);
+
+/**
+ * xsk_rx_peek() - frames that have arrived
+ * @max: at most this many
+ * @ret_pos: position of the first, for xsk_rx_frame()
+ * Return: how many. They stay ours until xsk_rx_release(). Rx owner.
+ */
+static always_inline uint32_t xsk_rx_peek(struct xsk_queue *q, uint32_t max, uint32_t *ret_pos)
+{
+	return (uint32_t)xsk_ring_cons__peek(&q->rx, max, ret_pos);
+}
+
+/** xsk_rx_frame() - the frame at a position that xsk_rx_peek() returned */
+static always_inline struct xsk_frame xsk_rx_frame(const struct xsk_queue *q, uint32_t pos)
+{
+	const struct xdp_desc *d = xsk_ring_cons__rx_desc(&q->rx, pos);
+
+	return (struct xsk_frame){.data = q->area + d->addr, .len = d->len};
+}
+
+/**
+ * xsk_rx_release() - hand the first @n peeked frames' chunks back to the kernel
+ * @pos: what xsk_rx_peek() returned
+ *
+ * The fill ring has room for every receive chunk, so this cannot fail. Rx owner.
+ */
+void xsk_rx_release(struct xsk_queue *q, uint32_t pos, uint32_t n);
+
+/**
+ * xsk_tx_reserve() - a chunk to write one frame into
+ *
+ * Call xsk_tx_submit() or simply nothing (the chunk stays free) before the next reserve.
+ * Return: where the frame goes (q->max_frame bytes), or NULL: no chunk or ring slot is free. tx
+ * holder.
+ */
+static always_inline uint8_t *xsk_tx_reserve(struct xsk_queue *q)
+{
+	if (unlikely(!q->n_tx_free))
+		return NULL;
+	return q->tx_area + q->tx_free[q->n_tx_free - 1];
+}
+
+/** xsk_tx_submit() - queue the reserved chunk with @len bytes. Published by xsk_tx_flush(). */
+static always_inline void xsk_tx_submit(struct xsk_queue *q, uint32_t len)
+{
+	/* As many transmit chunks as ring slots: a free chunk means a free slot. */
+	uint32_t pos = q->tx.cached_prod++;
+	struct xdp_desc *d = xsk_ring_prod__tx_desc(&q->tx, pos);
+
+	d->addr = q->tx_free[--q->n_tx_free];
+	d->len = len;
+	d->options = 0;
+	q->n_tx_held++;
+}
+
+/**
+ * xsk_tx_flush() - publish what was submitted and wake the kernel where it asks for it
+ *
+ * Call once per burst. Also collects completions. tx holder.
+ */
+static always_inline void xsk_tx_flush(struct xsk_queue *q)
+{
+	if (q->n_tx_held) {
+		xsk_ring_prod__submit(&q->tx, q->n_tx_held);
+		q->n_tx_kernel += q->n_tx_held;
+		q->n_tx_held = 0;
+		if (xsk_ring_prod__needs_wakeup(&q->tx))
+			xsk_tx_kick(q);
+	}
+	if (q->n_tx_kernel)
+		xsk_tx_complete(q);
+}
+
+#endif
