@@ -29,11 +29,6 @@ static always_inline uint16_t ring_load_acquire16(const void *p)
 	return le16toh(__atomic_load_n((const uint16_t *)p, __ATOMIC_ACQUIRE));
 }
 
-static always_inline uint32_t ring_load_acquire32(const void *p)
-{
-	return le32toh(__atomic_load_n((const uint32_t *)p, __ATOMIC_ACQUIRE));
-}
-
 static always_inline void ring_store_relaxed16(void *p, uint16_t v)
 {
 	__atomic_store_n((uint16_t *)p, htole16(v), __ATOMIC_RELAXED);
@@ -42,11 +37,6 @@ static always_inline void ring_store_relaxed16(void *p, uint16_t v)
 static always_inline void ring_store_release16(void *p, uint16_t v)
 {
 	__atomic_store_n((uint16_t *)p, htole16(v), __ATOMIC_RELEASE);
-}
-
-static always_inline void ring_store_relaxed64(void *p, uint64_t v)
-{
-	__atomic_store_n((uint64_t *)p, htole64(v), __ATOMIC_RELAXED);
 }
 
 /**

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vhost_chain.h - descriptor chains of every shape, out of the hot path
+ *
+ * The forwarding loop handles the buffer that is one descriptor in one region. All others (header
+ * and data apart, many parts, indirect tables, buffers that span two regions of memory) are walked
+ * here into a list of segments.
+ */
+#ifndef VHOST_CHAIN_H
+#define VHOST_CHAIN_H
+
+#include "vhost_vq.h"
+
+struct vhost_seg {
+	uint8_t *base; /* ours */
+	uint32_t len;  /* bytes, > 0 */
+};
+
+struct vhost_segs {
+	struct vhost_seg *seg;
+	uint32_t max; /* elements of seg */
+	uint32_t n;
+	uint64_t total; /* bytes */
+};
+
+/**
+ * vhost_split_chain() - append the buffer that starts at @head to a list of segments
+ * @vq: ring, for its address hint
+ * @map: its map for this burst
+ * @head: first descriptor, from the avail ring; untrusted
+ * @write: true for receive rings: every descriptor must be device-writable; false: none may be
+ * @segs: list to append to; unchanged length on failure
+ *
+ * Each descriptor is read once. The walk ends after at most as many descriptors as the ring (or the
+ * indirect table) has, whatever the guest wrote. Descriptors of length zero are skipped.
+ *
+ * Spec: virtio 1.3, 2.7.5 (descriptor table), 2.7.5.3 (indirect; after zero or more direct ones).
+ * Context: the worker that owns the ring. Does not allocate, log or block.
+ * Return: VHOST_VQ_OK, or why the ring must be given up (the caller calls vhost_vq_fail()).
+ */
+enum vhost_vq_fault vhost_split_chain(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                      uint16_t head, bool write, struct vhost_segs *segs);
+
+/**
+ * vhost_segs_read() - copy the first @len bytes of a list out
+ * Return: bytes copied, less than @len if the list is shorter.
+ */
+uint32_t vhost_segs_read(const struct vhost_segs *segs, uint8_t *dst, uint32_t len);
+
+/** vhost_segs_skip() - drop the first @len bytes of a list, which has at least that many */
+void vhost_segs_skip(struct vhost_segs *segs, uint32_t len);
+
+/**
+ * vhost_segs_copy() - copy @len bytes from one list of segments to another
+ * Both have at least @len bytes.
+ */
+void vhost_segs_copy(const struct vhost_segs *dst, const struct vhost_segs *src, uint32_t len);
+
+#endif

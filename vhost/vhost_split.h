@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vhost_split.h - hot accessors of a split virtqueue (virtio 1.3, 2.7)
+ *
+ * A burst on a ring is: take avail entries and write used entries, then publish the used index
+ * once, fence, and decide once whether the guest wants to be interrupted. Everything in between
+ * touches only cache lines that the frame itself needs.
+ *
+ * Buffers are completed in the order in which they were taken (VIRTIO_F_IN_ORDER).
+ */
+#ifndef VHOST_SPLIT_H
+#define VHOST_SPLIT_H
+
+#include <string.h>
+#include <unistd.h>
+#include "vhost_vq.h"
+
+/* A descriptor, copied out of the guest's table once. */
+struct vhost_desc {
+	uint64_t gpa;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next;
+};
+
+/**
+ * vhost_split_desc() - copy one descriptor
+ *
+ * Two 8-byte loads, each read once: every later check and use sees the same values, whatever the
+ * guest does to its table meanwhile.
+ */
+static always_inline struct vhost_desc vhost_split_desc(const struct vring_desc *table, uint32_t i)
+{
+	const uint64_t *p = (const uint64_t *)(const void *)&table[i];
+	uint64_t lo = le64toh(__atomic_load_n(p, __ATOMIC_RELAXED));
+	uint64_t hi = le64toh(__atomic_load_n(p + 1, __ATOMIC_RELAXED));
+
+	return (struct vhost_desc){.gpa = lo,
+	                           .len = (uint32_t)hi,
+	                           .flags = (uint16_t)(hi >> 32),
+	                           .next = (uint16_t)(hi >> 48)};
+}
+
+/**
+ * vhost_split_avail() - how many buffers the guest has made available and we have not taken
+ * @want: look at guest memory only if fewer than this are known
+ *
+ * Return: 0..size. A larger jump of the index gives the ring up and returns 0.
+ */
+static always_inline uint32_t vhost_split_avail(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                                uint32_t want)
+{
+	uint16_t n = (uint16_t)(vq->avail_seen - vq->last_avail);
+
+	if (n >= want)
+		return n;
+	/* R: driver's release of idx; the entries and descriptors it covers are visible after it */
+	vq->avail_seen = ring_load_acquire16(&map->avail->idx);
+	n = (uint16_t)(vq->avail_seen - vq->last_avail);
+	if (unlikely(n > map->size)) {
+		vhost_vq_fail(vq, VHOST_VQ_BAD_AVAIL_IDX);
+		vq->avail_seen = vq->last_avail;
+		return 0;
+	}
+	return n;
+}
+
+/** vhost_split_head() - head of the avail entry at position @pos; may be out of range */
+static always_inline uint16_t vhost_split_head(const struct vhost_vq_map *map, uint16_t pos)
+{
+	return ring_load_relaxed16(&map->avail->ring[pos & (map->size - 1)]);
+}
+
+/** vhost_split_put_used() - write used entry @pos in one store; visible after publication */
+static always_inline void vhost_split_put_used(const struct vhost_vq_map *map, uint16_t pos,
+                                               uint16_t head, uint32_t len)
+{
+	/* Used entries are 4-byte aligned only; the store may be torn, as nobody looks before the
+	 * index is published. */
+	uint64_t elem = htole64((uint64_t)len << 32 | head);
+
+	memcpy(&map->used->ring[pos & (map->size - 1)], &elem, sizeof(elem));
+}
+
+/** vhost_split_publish() - let the guest see the used entries written so far */
+static always_inline void vhost_split_publish(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	/* W: driver's acquire of idx; entries and buffer contents first (2.7.8.2) */
+	ring_store_release16(&map->used->idx, vq->used_idx);
+}
+
+/**
+ * vhost_split_notify() - interrupt the guest if it asked for it
+ *
+ * The caller has published and then fenced: without the fence both sides may miss each other and
+ * the guest sleeps on a full ring (2.7.7.2). The avail index shares a line with the flags, so it
+ * is read too, and the next burst often need not touch that line.
+ */
+static always_inline void vhost_split_notify(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	uint16_t seen = ring_load_acquire16(&map->avail->idx);
+	uint16_t old = vq->used_pub, now = vq->used_idx;
+	bool want;
+
+	if ((uint16_t)(seen - vq->last_avail) <= map->size)
+		vq->avail_seen = seen;
+	vq->used_pub = now;
+	if (map->event_idx) {
+		uint16_t event = ring_load_relaxed16(&map->avail->ring[map->size]);
+
+		want = (uint16_t)(now - event - 1) < (uint16_t)(now - old);
+	} else {
+		want = !(ring_load_relaxed16(&map->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+	}
+	if (want && map->call_fd >= 0) {
+		uint64_t one = 1;
+		ssize_t n = write(map->call_fd, &one, sizeof(one));
+
+		/* EAGAIN: the counter is at its limit, so the guest has an interrupt pending. */
+		(void)n;
+		counter_add(&vq->calls, 1);
+	}
+}
+
+/**
+ * vhost_split_want_kicks() - ask the guest to kick, or not to bother
+ *
+ * Return: true if something became available meanwhile, so that the caller must not sleep.
+ * Without a fence between the wish and the look, the guest's last frame could wait for ever.
+ */
+static inline bool vhost_split_want_kicks(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	if (map->event_idx)
+		ring_store_relaxed16(&map->used->ring[map->size], vq->last_avail);
+	else
+		ring_store_relaxed16(&map->used->flags, 0);
+	vq->notify_on = true;
+	ring_fence_full();
+	return ring_load_acquire16(&map->avail->idx) != vq->last_avail;
+}
+
+static always_inline void vhost_split_no_kicks(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	if (likely(!vq->notify_on))
+		return;
+	/* With EVENT_IDX the guest kicks once when it passes avail_event, which then stays behind.
+	 */
+	if (!map->event_idx)
+		ring_store_relaxed16(&map->used->flags, VRING_USED_F_NO_NOTIFY);
+	vq->notify_on = false;
+}
+
+#endif
