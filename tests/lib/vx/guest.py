@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""QEMU guests: Debian's cloud kernel, a busybox initramfs, and a command channel.
+
+The channel is a virtio-serial port. See tests/guest/image/agent for the lines that pass.
+"""
+import base64
+import os
+import re
+import select
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from . import base, guest_image
+from .base import Process, Skip, wait_for
+from .net import iperf_report
+
+QEMU = "qemu-system-x86_64"
+
+
+def need_qemu():
+    """QEMU 10 or newer; older ones crash with vhost-user under emulation."""
+    path = shutil.which(QEMU)
+    if not path:
+        raise Skip(f"{QEMU} is not installed (scripts/deps)")
+    text = subprocess.run([path, "--version"], text=True, capture_output=True).stdout
+    version = re.search(r"version (\d+)\.", text)
+    if not version or int(version[1]) < 10:
+        raise Skip(f"{QEMU} is older than 10: {text.splitlines()[0] if text else 'no version'}")
+    return path
+
+
+def image():
+    try:
+        return guest_image.build(base.cache_dir() / "guest")
+    except guest_image.ImageError as error:
+        raise Skip(f"no guest image: {error}") from None
+
+
+class CommandError(RuntimeError):
+    pass
+
+
+class Channel:
+    """Line protocol with the agent in the guest; survives its reboots."""
+
+    def __init__(self, path):
+        self._sock = socket.socket(socket.AF_UNIX)
+        self._sock.connect(str(path))
+        self._sock.setblocking(False)
+        self._buffer = b""
+        self._serial = 0
+        self.boot = None
+
+    def close(self):
+        self._sock.close()
+
+    def _lines(self, end):
+        while time.monotonic() < end:
+            line, sep, rest = self._buffer.partition(b"\n")
+            if sep:
+                self._buffer = rest
+                yield line.decode(errors="replace")
+                continue
+            if select.select([self._sock], [], [], 0.1)[0]:
+                data = self._sock.recv(65536)
+                if not data:
+                    raise CommandError("the guest's channel is closed")
+                self._buffer += data
+
+    def _answer(self, verb, ident, timeout):
+        for line in self._lines(time.monotonic() + timeout):
+            words = line.split(" ")
+            if words[0] == "HELLO" and len(words) == 2:
+                if self.boot and words[1] != self.boot and verb != "HELLO":
+                    self.boot = words[1]
+                    raise CommandError("the guest rebooted during a command")
+                self.boot = words[1]
+            if words[0] == verb and (ident is None or words[1:2] == [ident]):
+                return words
+        return None
+
+    def hello(self, timeout):
+        return self._answer("HELLO", None, timeout) is not None
+
+    def send(self, command, seconds):
+        """Ask for a command without waiting for it. Returns its id."""
+        self._serial += 1
+        ident = f"{os.getpid()}.{self._serial}"
+        text = base64.b64encode(command.encode()).decode()
+        self._sock.setblocking(True)
+        self._sock.sendall(f"RUN {ident} {seconds} {text}\n".encode())
+        self._sock.setblocking(False)
+        return ident
+
+    def result(self, ident, timeout):
+        words = self._answer("DONE", ident, timeout)
+        if not words:
+            raise CommandError(f"no answer from the guest within {timeout:.0f} s")
+        output = base64.b64decode(words[3]) if len(words) > 3 else b""
+        return int(words[2]), output.decode(errors="replace")
+
+
+class Guest:
+    """One QEMU process with one virtio-net device on a vhost-user socket.
+
+    socket     path of the vhost-user socket
+    server     True: QEMU listens there (the back end connects)
+    mac, ip    of the device in the guest, ip with its prefix length
+    queues     queue pairs
+    device     further properties of virtio-net-pci
+    """
+
+    def __init__(self, name, workdir, socket, mac, ip=None, queues=1, server=False, mtu=None,
+                 memory=192, device="", append="", netdev=None):
+        self.name, self.workdir = name, Path(workdir)
+        self.socket, self.mac, self.ip, self.queues = Path(socket), mac, ip, queues
+        self.server, self.mtu, self.memory = server, mtu, memory
+        self.device, self.append, self.netdev = device, append, netdev
+        self.process = self.channel = None
+        self._agent = self.workdir / f"{name}.agent"
+        self._monitor = self.workdir / f"{name}.qmp"
+        self.console = self.workdir / f"{name}.console"
+        self.qemu = need_qemu()
+        self.kernel, self.initramfs = image()
+
+    @property
+    def address(self):
+        return self.ip.split("/")[0]
+
+    def argv(self):
+        words = [f"vx.name={self.name}", f"vx.queues={self.queues}"]
+        words += [f"vx.ip={self.ip}"] if self.ip else []
+        words += [f"vx.mtu={self.mtu}"] if self.mtu else []
+        kernel = f"console=ttyS0 quiet panic=-1 tsc=reliable {' '.join(words)} {self.append}"
+        chardev = f"socket,id=c0,path={self.socket}"
+        chardev += ",server=on,wait=off" if self.server else ",reconnect-ms=200"
+        vectors = f",mq=on,vectors={2 * self.queues + 2}" if self.queues > 1 else ""
+        netdev = self.netdev or f"vhost-user,id=n0,chardev=c0,queues={self.queues}"
+        argv = [
+            self.qemu, "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
+            "-machine", "pc,memory-backend=m", "-accel", "tcg,thread=multi", "-cpu", "max",
+            "-smp", str(max(self.queues, 1)), "-m", f"{self.memory}M",
+            "-object", f"memory-backend-memfd,id=m,size={self.memory}M,share=on",
+            "-kernel", str(self.kernel), "-initrd", str(self.initramfs), "-append", kernel,
+            "-serial", f"file:{self.console}",
+            "-qmp", f"unix:{self._monitor},server=on,wait=off",
+            "-device", "virtio-serial-pci",
+            "-chardev", f"socket,id=agent,path={self._agent},server=on,wait=off",
+            "-device", "virtserialport,chardev=agent,name=vx.agent",
+        ]
+        if not self.netdev:
+            argv += ["-chardev", chardev]
+        argv += ["-netdev", netdev, "-device",
+                 f"virtio-net-pci,netdev=n0,mac={self.mac},romfile={vectors}"
+                 f"{',' + self.device if self.device else ''}"]
+        return argv
+
+    def start(self, wait=True):
+        with suppress(FileNotFoundError):
+            self._agent.unlink()
+        self.process = Process(self.name, self.argv(), self.workdir / f"{self.name}.qemu")
+        wait_for(lambda: self.process.require_alive() and self._agent.exists(), 10,
+                 f"channel of {self.name}")
+        self.channel = Channel(self._agent)
+        if wait:
+            self.wait_boot()
+        return self
+
+    def wait_boot(self, timeout=60):
+        """Until the agent in the guest says hello."""
+        end = time.monotonic() + timeout * base.patience()
+        while not self.channel.hello(1):
+            self.process.require_alive()
+            if time.monotonic() > end:
+                raise TimeoutError(f"{self.name} did not boot; its console ends with:\n"
+                                   f"{self.console_tail()}")
+
+    def console_tail(self, lines=15):
+        with suppress(OSError):
+            return "\n".join(self.console.read_text(errors="replace").splitlines()[-lines:])
+        return ""
+
+    def call(self, command, timeout=20):
+        """Run a shell command in the guest: (exit status, output)."""
+        seconds = int(timeout * base.patience())
+        ident = self.channel.send(command, seconds)
+        try:
+            return self.channel.result(ident, seconds + 10)
+        except CommandError as error:
+            self.process.require_alive()
+            raise CommandError(f"{self.name}: {command!r}: {error}\n"
+                               f"{self.console_tail()}") from None
+
+    def run(self, command, timeout=20):
+        """As call(), but a failing command is an error. Returns the output."""
+        status, output = self.call(command, timeout)
+        if status:
+            raise CommandError(f"{self.name}: {command!r}: status {status}\n{output}")
+        return output
+
+    def reboot(self):
+        """Hard reboot from inside, as an operator's `reboot -f`."""
+        old = self.channel.boot
+        self.channel.send("sleep 0.2; reboot -f", 10)
+        wait_for(lambda: self.process.require_alive() and self.channel.hello(1) and
+                 self.channel.boot != old, 60, f"reboot of {self.name}")
+
+    def stop(self):
+        if self.channel:
+            self.channel.close()
+        if self.process:
+            self.process.stop()
+        self.channel = self.process = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.stop()
+
+    # ---- traffic ------------------------------------------------------------------------
+
+    def nic(self):
+        return self.run("cat /tmp/nic").strip()
+
+    def ping(self, address, count=3, timeout=None):
+        """Replies received out of `count` echo requests."""
+        wait = timeout or count + 3
+        _, output = self.call(f"ping -c {count} -w {wait} {address}", wait + 5)
+        got = re.search(r"(\d+) packets received", output)
+        return int(got[1]) if got else 0
+
+    def wait_ping(self, address, timeout=10):
+        wait_for(lambda: self.ping(address, 1, 1), timeout, f"answer from {address} to {self.name}")
+
+    def iperf_server(self, port=5201):
+        self.run(f"iperf3 -s -D -p {port}")
+        wait_for(lambda: not self.call(f"netstat -ltn | grep -q :{port}")[0], 5, "iperf3 server")
+
+    def iperf(self, address, seconds=2, port=5201, udp_mbit=None, reverse=False):
+        """One iperf3 run as client; the report of its end."""
+        command = f"iperf3 -J -c {address} -p {port} -t {seconds}"
+        command += f" -u -b {udp_mbit}M -l 1200" if udp_mbit else ""
+        command += " -R" if reverse else ""
+        return iperf_report(self.call(command, seconds + 20)[1])

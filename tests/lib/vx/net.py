@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Network namespaces, veth pairs, and the traffic tools that run in them.
+
+Names carry the process id. A namespace whose process is gone (a test that was killed) is removed
+by the next one that starts.
+"""
+import json
+import os
+import re
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from . import base
+from .base import PREFIX, Process, run, wait_for
+
+NETNS = Path("/run/netns")
+_serial = 0
+
+
+def _unique(label):
+    global _serial
+    _serial += 1
+    return f"{PREFIX}{os.getpid()}-{_serial}-{label}"
+
+
+def sweep():
+    """Remove what killed runs of the tests left behind."""
+    with suppress(OSError):
+        for path in NETNS.iterdir():
+            owner = re.match(rf"{PREFIX}(\d+)-", path.name)
+            if owner and not Path(f"/proc/{owner[1]}").exists():
+                run("ip", "netns", "del", path.name, check=False)
+
+
+class Namespace:
+    """A network namespace with a name of its own; `close` removes it and all in it."""
+
+    def __init__(self, label):
+        base.need_root()
+        base.tool("ip")
+        self.name = _unique(label)
+        run("ip", "netns", "add", self.name)
+        self._entry = base.on_exit(self._remove)
+        self.ip("link", "set", "lo", "up")
+
+    def _remove(self):
+        run("ip", "netns", "del", self.name, check=False)
+
+    def close(self):
+        base.cancel(self._entry)
+        self._remove()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def argv(self, *argv):
+        """The command line that runs argv in here. Only the network is another one, so the
+        BPF file system stays where it is."""
+        return ["nsenter", f"--net={NETNS / self.name}", "--", *[str(a) for a in argv]]
+
+    def run(self, *argv, **kw):
+        return run(*self.argv(*argv), **kw)
+
+    def ip(self, *argv, **kw):
+        return self.run("ip", *argv, **kw)
+
+    def spawn(self, name, argv, log, **kw):
+        return Process(name, self.argv(*argv), log, **kw)
+
+    def mac(self, dev):
+        return json.loads(self.ip("-j", "link", "show", "dev", dev).stdout)[0]["address"]
+
+    def sysctl(self, key, value):
+        self.run("sysctl", "-q", "-w", f"{key}={value}")
+
+    # ---- traffic ------------------------------------------------------------------------
+
+    def ping(self, address, count=3, interval=0.2, deadline=None, opts=()):
+        """Replies received out of `count` echo requests."""
+        deadline = deadline or int(5 * base.patience())
+        done = self.run("ping", "-n", "-c", count, "-i", interval, "-w", deadline, *opts, address,
+                        check=False, timeout=deadline + 10)
+        got = re.search(r"(\d+) received", done.stdout)
+        return int(got[1]) if got else 0
+
+    def wait_ping(self, address, timeout=10):
+        wait_for(lambda: self.ping(address, count=1, deadline=1), timeout,
+                 f"answer from {address} to {self.name}")
+
+    def iperf_server(self, log, port=5201):
+        base.tool("iperf3")
+        server = self.spawn("iperf3 -s", ["iperf3", "-s", "-p", port], log)
+        wait_for(lambda: server.require_alive() and
+                 f":{port}" in self.run("ss", "-Hltn").stdout, 5, "iperf3 server")
+        return server
+
+    def iperf(self, address, seconds=2, port=5201, udp_mbit=None, reverse=False):
+        """One iperf3 run as client; the report of its end."""
+        argv = ["iperf3", "-J", "-c", address, "-p", port, "-t", seconds]
+        argv += ["-u", "-b", f"{udp_mbit}M", "-l", "1200"] if udp_mbit else []
+        argv += ["-R"] if reverse else []
+        done = self.run(*argv, check=False, timeout=(seconds + 20) * base.patience())
+        return iperf_report(done.stdout)
+
+
+def iperf_report(text):
+    """`end` of iperf3's JSON, or an error that quotes what iperf3 said."""
+    start = text.find("{")
+    try:
+        report = json.loads(text[start:])
+    except ValueError:
+        raise RuntimeError(f"iperf3: {text[-500:]}") from None
+    if "error" in report:
+        raise RuntimeError(f"iperf3: {report['error']}")
+    return report["end"]
+
+
+def tcp_mbit(end):
+    """Megabits a second that arrived."""
+    return end["sum_received"]["bits_per_second"] / 1e6
+
+
+def udp_result(end):
+    """(megabits a second sent, lost datagrams in percent)"""
+    return end["sum"]["bits_per_second"] / 1e6, end["sum"]["lost_percent"]
+
+
+def veth(ns_a, dev_a, ns_b, dev_b, queues=1):
+    """A veth pair between two namespaces, both ends up, with `queues` queues each way.
+
+    Frames that a local stack sends carry unfinished checksums over veth, which no AF_XDP
+    receiver could repair, so transmit offloads are off at both ends.
+    """
+    ns_a.ip("link", "add", dev_a, "numtxqueues", queues, "numrxqueues", queues, "type", "veth",
+            "peer", "name", dev_b, "netns", ns_b.name, "numtxqueues", queues,
+            "numrxqueues", queues)
+    for ns, dev in ((ns_a, dev_a), (ns_b, dev_b)):
+        ns.run("ethtool", "-K", dev, "tx", "off", "txvlan", "off", "rxvlan", "off", check=False)
+        ns.ip("link", "set", dev, "up")
+
+
+class Capture:
+    """tcpdump on a device; lines() is what it printed so far."""
+
+    def __init__(self, ns, dev, expression, log):
+        base.tool("tcpdump")
+        self._log = Path(log)
+        self._proc = ns.spawn("tcpdump", ["tcpdump", "-l", "-n", "-e", "--immediate-mode",
+                                          "-i", dev, *expression.split()], log)
+        wait_for(lambda: self._proc.require_alive() and b"listening on" in self._log.read_bytes(),
+                 5, "tcpdump")
+
+    def lines(self):
+        text = self._log.read_text(errors="replace").splitlines()
+        return [line for line in text if re.match(r"\d\d:\d\d:", line)]
+
+    def close(self):
+        self._proc.stop(sig=subprocess.signal.SIGINT)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
