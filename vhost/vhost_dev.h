@@ -108,13 +108,23 @@ int vhost_dev_receive(struct vhost_dev *dev);
 int vhost_dev_fd(const struct vhost_dev *dev);
 
 /**
- * vhost_dev_report_faults() - act on rings that workers gave up
+ * vhost_dev_report_faults() - act on rings that workers gave up, and on guest memory that is lost
  *
  * Signals the ring's err descriptor (SET_VRING_ERR), unpublishes its map and warns once per fault.
  * The ring stays stopped until the front end starts it again. Cheap when there is none.
+ * When guest memory has disappeared (see vhost_sigbus.h) its rings are stopped and the device is
+ * broken, see vhost_dev_broken().
  * Return: number of rings stopped by this call.
  */
 uint32_t vhost_dev_report_faults(struct vhost_dev *dev);
+
+/**
+ * vhost_dev_broken() - guest memory disappeared: the connection has to end
+ *
+ * The rings are stopped already and the socket is shut down, so that a poll wakes up and
+ * vhost_dev_receive() returns -EPROTO. An owner that does not wait for that may detach at once.
+ */
+bool vhost_dev_broken(const struct vhost_dev *dev);
 
 /* Read-only views, for the owner and for `show`. Control thread. */
 struct vhost_vq *vhost_dev_vq(struct vhost_dev *dev, uint16_t index); /* NULL past the last */

@@ -18,6 +18,9 @@
 #define VHOST_MEM_MAX_REGIONS                                                                      \
 	509 /* what GET_MAX_MEM_SLOTS answers; as rust-vmm and libvhost-user */
 
+/* Guest memory per device; keeps one front end from using up our address space (sparse files) */
+#define VHOST_MEM_MAX_BYTES ((uint64_t)1 << 44)
+
 struct vhost_mapping;
 
 struct vhost_region {
@@ -57,7 +60,9 @@ struct vhost_region_desc {
  * @ret_why: on failure a static sentence for the log; may be NULL
  *
  * Refuses sizes of zero, wrapping ranges, overlaps in gpa or uva, offsets that are not a multiple
- * of the file's page size, and files shorter than offset + size (a later access would be SIGBUS).
+ * of the system's page size (within a hugetlbfs file any such offset will do: QEMU splits memory
+ * around the BIOS), more than VHOST_MEM_MAX_BYTES in all, descriptors that are no plain file, and
+ * files shorter than offset + size (a later access would be SIGBUS).
  * Context: control thread.
  * Return: 0, -EINVAL, -ENOMEM, or the error of mmap()/fstat().
  */
@@ -78,6 +83,16 @@ int vhost_mem_remove(const struct vhost_mem *old, const struct vhost_region_desc
 
 /** vhost_mem_free() - drop a table; unmaps what no other table uses. Takes NULL. */
 void vhost_mem_free(struct vhost_mem *mem);
+
+/** vhost_mem_bytes() - sum of the regions' sizes. Takes NULL. */
+uint64_t vhost_mem_bytes(const struct vhost_mem *mem);
+
+/**
+ * vhost_mem_lost() - has a file behind this table become shorter than its regions?
+ *
+ * Accesses to such a region go to anonymous memory that the guest does not see; vhost_sigbus.h.
+ */
+bool vhost_mem_lost(const struct vhost_mem *mem);
 
 /** vhost_mem_uva() - host address of a range in the front end's address space, or NULL. */
 void *vhost_mem_uva(const struct vhost_mem *mem, uint64_t uva, uint64_t len);

@@ -61,6 +61,9 @@ struct vhost_vq_map {
 	bool mergeable;
 	bool indirect;
 	int call_fd; /* eventfd to interrupt the guest, or -1; owned by the device */
+	/* Never 0, never reused, unlike the map's address: a worker that slept through two changes
+	 * must not take a new map for the one it knew. */
+	uint64_t serial;
 };
 
 struct vhost_vq {
@@ -76,7 +79,8 @@ struct vhost_vq {
 	uint16_t used_pub;                       /* used->idx as last published */
 	bool notify_on;                          /* guest's kicks are wanted (worker asleep) */
 	struct vhost_mem_hint hint;              /* of descriptors' addresses */
-	const struct vhost_vq_map *hint_map;     /* the map that hint belongs to */
+	uint64_t hint_serial;                    /* of the map that hint belongs to */
+	const struct vhost_vq_map *open_map;     /* receive ring: its map while lock is held */
 
 	/* Counters: the same writer; any reader */
 	alignas(CACHE_LINE) _Atomic uint64_t frames;
@@ -91,8 +95,10 @@ struct vhost_vq {
 	uint64_t log_gpa;
 	uint32_t addr_flags;
 	bool addr_set;
+	bool kick_set; /* SET_VRING_KICK came, with a descriptor or with "no descriptor" */
 	bool enable_wanted;
 	bool started;
+	bool stopping; /* unpublished, but the wait for the workers is not over */
 	uint16_t base; /* SET_VRING_BASE, or where the ring stopped */
 	int kick_fd, call_fd, err_fd;
 };
@@ -135,9 +141,9 @@ static always_inline const struct vhost_vq_map *vhost_vq_get_map(struct vhost_vq
 /** vhost_vq_use_map() - forget the address hint if it came from another map */
 static always_inline void vhost_vq_use_map(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
-	if (unlikely(vq->hint_map != map)) {
+	if (unlikely(vq->hint_serial != map->serial)) {
 		vq->hint = (struct vhost_mem_hint){0};
-		vq->hint_map = map;
+		vq->hint_serial = map->serial;
 	}
 }
 

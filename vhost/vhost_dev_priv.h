@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vhost_dev_priv.h - the device object, for the files that make it up
+ *
+ *   vhost_dev.c   life of the object and of a connection; what waits for the workers; reports
+ *   vhost_ops.c   requests: what each may look like, and what it does
+ *   vhost_vq.c    rings: maps, start, stop
+ */
+#ifndef VHOST_DEV_PRIV_H
+#define VHOST_DEV_PRIV_H
+
+#include "vhost_dev.h"
+#include "vhost_io.h"
+
+/* Lines for the log that a peer can cause: some at once, then one a second. */
+struct vhost_limit {
+	uint64_t last_ms;
+	uint32_t tokens;
+	uint32_t suppressed;
+};
+
+/* A map together with its place on the list of those that wait to be freed. */
+struct vhost_map_node {
+	struct vhost_vq_map map; /* first: what workers see is this address */
+	struct vhost_map_node *next;
+};
+
+struct vhost_dev {
+	struct vhost_dev_config config;
+	const struct vhost_dev_ops *ops;
+	void *owner;
+	struct vhost_limit warn_limit;
+	struct vhost_limit info_limit;
+	uint16_t n_vqs;
+	struct vhost_vq *vqs;
+	uint64_t sigbus_seen; /* vhost_sigbus_events() when guest memory was last found whole */
+
+	/* Of the connection; cleared by detach */
+	struct vhost_io io;
+	uint64_t features;
+	uint64_t protocol_features;
+	uint64_t warned_ids; /* bit per request that was warned about as unsupported */
+	struct vhost_mem *mem;
+	uint16_t mtu;
+	uint8_t status;
+	bool broken;
+	bool running; /* as last told through ops->info */
+
+	/*
+	 * What the current message replaced. Workers may use it until ops->quiesce() has returned;
+	 * vhost_dev_settle() waits once for all of it and then lets go.
+	 */
+	bool rings_changed;
+	bool must_wait;
+	struct vhost_map_node *old_maps;
+	struct vhost_mem *old_mem;
+	uint32_t n_old_fds;
+	int *old_fds; /* room for two per ring */
+};
+
+/* vhost_dev.c */
+
+/** vhost_dev_settle() - tell the owner, wait for the workers, free what was replaced */
+void vhost_dev_settle(struct vhost_dev *dev);
+
+/** vhost_dev_retire_fd() - close a kick or call descriptor once no worker uses it. Takes -1. */
+void vhost_dev_retire_fd(struct vhost_dev *dev, int fd);
+
+/** vhost_dev_warn() - one line for the log, unless there were many lately */
+void vhost_dev_warn(struct vhost_dev *dev, const char *format, ...) printf_like(2, 3);
+
+/** vhost_dev_info() - likewise */
+void vhost_dev_info(struct vhost_dev *dev, const char *format, ...) printf_like(2, 3);
+
+/* vhost_ops.c */
+
+/**
+ * vhost_dispatch() - check and carry out the message in dev->io.msg, and answer it
+ *
+ * Return: 0, -EPROTO when the connection has to end (already warned), or an error of the socket.
+ */
+int vhost_dispatch(struct vhost_dev *dev);
+
+/* vhost_vq.c. All leave the waiting to vhost_dev_settle(). */
+
+/** vhost_vq_init() - a stopped ring of a new device */
+void vhost_vq_init(struct vhost_vq *vq, uint16_t index);
+
+/** vhost_vq_reset() - forget what the front end said of a stopped ring; closes descriptors */
+void vhost_vq_reset(struct vhost_vq *vq);
+
+/**
+ * vhost_vq_try_start() - start the ring if everything needed for it is known
+ *
+ * Return: 0 started, running already, or something is still missing; -EINVAL, -EFAULT, -ENOMEM
+ * when what the front end said cannot be served (warned).
+ */
+int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq);
+
+/**
+ * vhost_vq_republish() - a new map for a running ring, from what is known now
+ *
+ * Positions carry over, as the worker keeps them. On failure the old map stays (warned).
+ * Return: 0, -EINVAL, -EFAULT, -ENOMEM.
+ */
+int vhost_vq_republish(struct vhost_dev *dev, struct vhost_vq *vq);
+
+/**
+ * vhost_vq_stop() - unpublish the map of a running ring
+ *
+ * Forgets addresses and kick descriptor: the front end has to say them anew. The position can be
+ * read from vq->base after vhost_dev_settle().
+ */
+void vhost_vq_stop(struct vhost_dev *dev, struct vhost_vq *vq);
+
+/** vhost_vq_forget_notifiers() - drop kick and call descriptors (after GET_VRING_BASE) */
+void vhost_vq_forget_notifiers(struct vhost_dev *dev, struct vhost_vq *vq);
+
+/** vhost_vq_signal() - add one to an eventfd without waiting. Takes -1. */
+void vhost_vq_signal(int fd);
+
+#endif

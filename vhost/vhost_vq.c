@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vhost_vq.c - rings as the control thread sees them: maps, start, stop
+ *
+ * A ring starts when its size, addresses and kick descriptor (or "none") are known and memory is
+ * shared. The specification says "on the first kick"; but a driver that polls never kicks, so the
+ * arrival of the descriptor is taken for it. Messages come in any order: each one that adds a
+ * piece calls vhost_vq_try_start().
+ *
+ * Changes to a running ring publish a successor map; vhost_vq.h tells how workers move over.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "vhost_dev_priv.h"
+
+static const char *const fault_names[] = {
+	[VHOST_VQ_OK] = "none",
+	[VHOST_VQ_BAD_AVAIL_IDX] = "available index ran ahead of the ring",
+	[VHOST_VQ_BAD_HEAD] = "descriptor index out of range",
+	[VHOST_VQ_BAD_CHAIN] = "malformed descriptor chain",
+	[VHOST_VQ_BAD_DIRECTION] = "buffer with the wrong direction",
+	[VHOST_VQ_BAD_ADDRESS] = "buffer outside guest memory",
+	[VHOST_VQ_BAD_LENGTH] = "buffer too short",
+	[VHOST_VQ_BAD_CALL] = "call descriptor cannot be written",
+};
+static_assert(ARRAY_SIZE(fault_names) == VHOST_VQ_N_FAULTS, "a fault without a name");
+
+const char *vhost_vq_fault_name(enum vhost_vq_fault fault)
+{
+	return (unsigned int)fault < VHOST_VQ_N_FAULTS ? fault_names[fault] : "unknown";
+}
+
+void vhost_vq_init(struct vhost_vq *vq, uint16_t index)
+{
+	*vq = (struct vhost_vq){.index = index, .kick_fd = -1, .call_fd = -1, .err_fd = -1};
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void vhost_vq_reset(struct vhost_vq *vq)
+{
+	assert(!vq->started && !vq->stopping);
+	close_fd(&vq->kick_fd);
+	close_fd(&vq->call_fd);
+	close_fd(&vq->err_fd);
+	vq->size = 0;
+	vq->desc_uva = vq->avail_uva = vq->used_uva = vq->log_gpa = 0;
+	vq->addr_flags = 0;
+	vq->addr_set = vq->kick_set = vq->enable_wanted = false;
+	vq->base = 0;
+	atomic_store_explicit(&vq->fault, VHOST_VQ_OK, memory_order_relaxed);
+}
+
+void vhost_vq_signal(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	uint64_t one = 1;
+
+	/*
+	 * The descriptor was made non-blocking, but that is a property of the open file, which the
+	 * front end shares: ask first. A full counter means that an event is pending anyway.
+	 */
+	if (fd < 0 || poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
+		return;
+	if (write(fd, &one, sizeof(one)) < 0)
+		return; /* the same: full */
+}
+
+/* One part of a ring: alignment and that it lies wholly in one region */
+static int ring_part(struct vhost_dev *dev, const struct vhost_vq *vq, const char *what,
+                     uint64_t uva, uint64_t len, uint32_t align, void **ret_host)
+{
+	void *host = vhost_mem_uva(dev->mem, uva, len);
+
+	if (!host) {
+		vhost_dev_warn(dev,
+		               "ring %u: %s at 0x%" PRIx64 ", %" PRIu64
+		               " bytes, is not inside one region of guest memory",
+		               vq->index, what, uva, len);
+		return -EFAULT;
+	}
+	if ((uintptr_t)host % align) {
+		vhost_dev_warn(dev, "ring %u: %s at 0x%" PRIx64 " is not aligned to %u bytes",
+		               vq->index, what, uva, align);
+		return -EINVAL;
+	}
+	*ret_host = host;
+	return 0;
+}
+
+/*
+ * Spec: virtio 1.3, 2.7: alignments 16, 2, 4; sizes include used_event and avail_event, which are
+ * there whether negotiated or not. The avail ring must be aligned to 4 as well: workers read flags
+ * and index in one load. Every known driver lays it out behind the descriptors, that is on 16.
+ */
+static int ring_parts(struct vhost_dev *dev, const struct vhost_vq *vq, struct vhost_vq_map *map)
+{
+	uint64_t n = vq->size;
+	void *desc, *avail, *used;
+	int err;
+
+	err = ring_part(dev, vq, "descriptor table", vq->desc_uva, 16 * n, 16, &desc);
+	if (err == 0)
+		err = ring_part(dev, vq, "available ring", vq->avail_uva, 6 + 2 * n, 4, &avail);
+	if (err == 0)
+		err = ring_part(dev, vq, "used ring", vq->used_uva, 6 + 8 * n, 4, &used);
+	if (err < 0)
+		return err;
+	map->desc = desc;
+	map->avail = avail;
+	map->used = used;
+	return 0;
+}
+
+static bool acked(const struct vhost_dev *dev, unsigned int bit)
+{
+	return dev->features & VHOST_BIT(bit);
+}
+
+static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
+                   struct vhost_map_node **ret_node)
+{
+	static _Atomic uint64_t serials;
+	struct vhost_map_node *node = calloc(1, sizeof(*node));
+	struct vhost_vq_map *map;
+	int err;
+
+	if (!node) {
+		vhost_dev_warn(dev, "ring %u: out of memory", vq->index);
+		return -ENOMEM;
+	}
+	map = &node->map;
+	err = ring_parts(dev, vq, map);
+	if (err < 0) {
+		free(node);
+		return err;
+	}
+	map->mem = dev->mem;
+	map->size = vq->size;
+	map->hdr_len = acked(dev, VIRTIO_F_VERSION_1) || acked(dev, VIRTIO_NET_F_MRG_RXBUF)
+	                       ? sizeof(struct virtio_net_hdr_mrg_rxbuf)
+	                       : sizeof(struct virtio_net_hdr);
+	/* vhost-user, "Ring states": without the bit a ring is enabled when it starts. */
+	map->enabled = vq->enable_wanted || !acked(dev, VHOST_F_PROTOCOL_FEATURES);
+	map->event_idx = acked(dev, VIRTIO_RING_F_EVENT_IDX);
+	map->mergeable = acked(dev, VIRTIO_NET_F_MRG_RXBUF);
+	map->indirect = acked(dev, VIRTIO_RING_F_INDIRECT_DESC);
+	map->call_fd = vq->call_fd;
+	map->serial = 1 + atomic_fetch_add_explicit(&serials, 1, memory_order_relaxed);
+	*ret_node = node;
+	return 0;
+}
+
+static void publish(struct vhost_dev *dev, struct vhost_vq *vq, struct vhost_map_node *node)
+{
+	struct vhost_vq_map *old = atomic_load_explicit(&vq->map, memory_order_relaxed);
+
+	/* W: acquire in vhost_vq_get_map() */
+	atomic_store_explicit(&vq->map, node ? &node->map : NULL, memory_order_release);
+	if (old) {
+		struct vhost_map_node *old_node = container_of(old, struct vhost_map_node, map);
+
+		old_node->next = dev->old_maps;
+		dev->old_maps = old_node;
+		dev->must_wait = true;
+	}
+}
+
+/*
+ * Where the ring goes on. The front end says which buffer to take next; how far used entries were
+ * written is in the ring itself, and differs when the predecessor held buffers back.
+ */
+static void set_positions(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	vq->last_avail = vq->base;
+	vq->avail_seen = vq->base;
+	vq->used_idx = ring_load_acquire16(&map->used->idx);
+	vq->used_pub = vq->used_idx;
+	vq->notify_on = false;
+	vq->hint = (struct vhost_mem_hint){0};
+	vq->hint_serial = 0;
+	/*
+	 * No kicks until the worker asks for them. Virtio 1.3, 2.7.10.2: with EVENT_IDX "the device
+	 * MUST set flags to 0"; a predecessor may have left anything there.
+	 */
+	ring_store_relaxed16(&map->used->flags, map->event_idx ? 0 : VRING_USED_F_NO_NOTIFY);
+	atomic_store_explicit(&vq->fault, VHOST_VQ_OK, memory_order_relaxed);
+}
+
+int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
+{
+	struct vhost_map_node *node;
+	int err;
+
+	if (vq->started || !vq->size || !vq->addr_set || !vq->kick_set || !dev->mem ||
+	    dev->mem->n_regions == 0)
+		return 0;
+	err = map_new(dev, vq, &node);
+	if (err < 0)
+		return err;
+	set_positions(vq, &node->map);
+	publish(dev, vq, node);
+	vq->started = true;
+	dev->rings_changed = true;
+	/* An interrupt may have got lost when the ring changed hands. */
+	vhost_vq_signal(vq->call_fd);
+	return 0;
+}
+
+int vhost_vq_republish(struct vhost_dev *dev, struct vhost_vq *vq)
+{
+	struct vhost_map_node *node;
+	int err = map_new(dev, vq, &node);
+
+	if (err < 0)
+		return err;
+	publish(dev, vq, node);
+	return 0;
+}
+
+void vhost_vq_stop(struct vhost_dev *dev, struct vhost_vq *vq)
+{
+	uint32_t fault = atomic_load_explicit(&vq->fault, memory_order_relaxed);
+
+	if (!vq->started)
+		return;
+	publish(dev, vq, NULL);
+	vq->started = false;
+	vq->stopping = true;
+	vq->addr_set = false;
+	vq->kick_set = false; /* vhost_dev_settle() closes the descriptor */
+	dev->rings_changed = true;
+	if (fault != VHOST_VQ_OK)
+		vhost_dev_warn(dev, "ring %u was given up: %s", vq->index,
+		               vhost_vq_fault_name(fault));
+}
+
+void vhost_vq_forget_notifiers(struct vhost_dev *dev, struct vhost_vq *vq)
+{
+	vq->addr_set = false;
+	vq->kick_set = false;
+	if (vq->kick_fd >= 0)
+		dev->rings_changed = true;
+	vhost_dev_retire_fd(dev, vq->call_fd);
+	vq->call_fd = -1;
+}
