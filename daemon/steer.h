@@ -57,6 +57,9 @@ int steer_unload(const char *pin_dir, const char *nic);
 int steer_set_table(struct steer *steer, const struct steer_entry *entries, uint32_t n_entries,
                     const struct steer_port_entry *ports, uint32_t n_ports);
 
+/** steer_set_config() - change the actions or the dedicated port; abi and ifindex are filled in */
+int steer_set_config(struct steer *steer, const struct steer_config *config);
+
 int steer_set_port_state(struct steer *steer, uint32_t port, enum steer_port_state state);
 
 /** steer_bind_queue() - put an AF_XDP socket into xsks and its mirror; fd -1 takes it out */

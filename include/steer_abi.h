@@ -15,6 +15,9 @@
  *   verdicts   percpu  verdict     -> {frames, bytes}    what happened
  *   port_stats percpu  port id     -> {frames, bytes}    steered to each port
  *   link       bpf_link                                  keeps the program attached
+ *   link_back  bpf_link                                  miss: redirect only; on the other device
+ *
+ * The folder has the nic's name, with ':' for '.', which a BPF file system does not allow.
  */
 #ifndef STEER_ABI_H
 #define STEER_ABI_H
@@ -78,6 +81,7 @@ struct steer_config {
 	enum steer_action no_daemon; /* frames for a guest while no socket is bound: PASS or DROP */
 	__u32 redirect_ifindex;
 	__u32 dedicated_port; /* STEER_MODE_DEDICATED: the port's id */
+	__u32 ifindex;        /* of the nic; steer_open() fills it in */
 };
 
 enum steer_verdict {
@@ -88,6 +92,7 @@ enum steer_verdict {
 	STEER_V_DROP,      /* for no guest: dropped */
 	STEER_V_REDIRECT,  /* for no guest: out of the other device */
 	STEER_V_MALFORMED, /* shorter than its Ethernet header: dropped */
+	STEER_V_BACK,      /* came out of the other device: out of the nic */
 	STEER_N_VERDICTS,
 };
 
@@ -99,13 +104,15 @@ struct steer_counter {
 /*
  * Metadata in front of a frame in an AF_XDP socket. The daemon trusts it only with the magic
  * number in place, and clears that after reading: a driver without room for metadata leaves
- * the zero from last time, and the daemon looks the address up itself.
+ * the zero from last time, and the daemon looks the address up itself. Frames of a dedicated nic
+ * never have metadata.
  */
 #define STEER_META_MAGIC 0x5658u /* "XV" */
 
 enum steer_meta_flags {
 	STEER_META_GROUP = 1 << 0,  /* multicast or broadcast: flood, then hand on to the host */
-	STEER_META_TAGGED = 1 << 1, /* the frame carries an 802.1Q tag with the port's VLAN id */
+	STEER_META_TAGGED = 1 << 1, /* the frame carries an 802.1Q tag with the port's VLAN id, or
+	                             * with GROUP any id but 0 */
 };
 
 struct steer_meta {

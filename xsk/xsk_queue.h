@@ -80,7 +80,7 @@ struct xsk_queue {
 	uint32_t n_chunks;
 	uint32_t frame_size;
 	uint32_t ring_size;
-	uint32_t max_frame; /* longest frame that fits a chunk, bytes */
+	uint32_t max_frame; /* longest frame, both ways: frame_size - 256, bytes */
 	bool zerocopy;      /* what the kernel really gave (getsockopt XDP_OPTIONS) */
 	bool need_wakeup;
 	uint32_t queue;
@@ -191,9 +191,23 @@ static always_inline void xsk_tx_submit(struct xsk_queue *q, uint32_t len)
 }
 
 /**
+ * xsk_tx_waiting() - published frames that the kernel has not looked at yet
+ *
+ * In copy mode that means a kick had to give up (send buffer full, driver's queue stopped): call
+ * xsk_tx_flush() again soon, and do not sleep without a timeout before it is false. In zero copy
+ * mode the driver takes them by itself. tx holder.
+ */
+static always_inline bool xsk_tx_waiting(const struct xsk_queue *q)
+{
+	return __atomic_load_n(q->tx.consumer, __ATOMIC_ACQUIRE) !=
+	       q->tx.cached_prod - q->n_tx_held;
+}
+
+/**
  * xsk_tx_flush() - publish what was submitted and wake the kernel where it asks for it
  *
- * Call once per burst. Also collects completions. tx holder.
+ * Call once per burst, and again while n_tx_kernel is not zero: it also collects completions and
+ * repeats a kick that had to give up. tx holder.
  */
 static always_inline void xsk_tx_flush(struct xsk_queue *q)
 {
