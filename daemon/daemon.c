@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "group_tap.h"
+#include "log.h"
+
+struct daemon_watch {
+	uint32_t worker;
+	int fd;
+	bool owned; /* closed with the watch */
+};
+
+static struct nic_view *daemon_view(const struct daemon *d, uint32_t nic)
+{
+	return nic_view_get(d->nics[nic].nic);
+}
+
+uint32_t daemon_worker_of_queue(const struct daemon *d, uint32_t queue)
+{
+	return queue % d->n_workers;
+}
+
+uint32_t daemon_worker_of_ring(const struct daemon *d, uint32_t port, uint32_t ring)
+{
+	return (port + ring / 2) % d->n_workers;
+}
+
+/* ---- what wakes a worker -------------------------------------------------------------------- */
+
+static void watches_clear(struct daemon *d, struct daemon_watches *w)
+{
+	for (uint32_t i = 0; i < w->n; i++) {
+		worker_unwatch(d->workers[w->watch[i].worker], w->watch[i].fd);
+		if (w->watch[i].owned)
+			close(w->watch[i].fd);
+	}
+	free(w->watch);
+	*w = (struct daemon_watches){0};
+}
+
+/* Takes @fd if @owned. A descriptor that cannot be watched is told; its ring is polled all the
+ * same. */
+static void watches_add(struct daemon *d, struct daemon_watches *w, uint32_t worker, int fd,
+                        bool owned)
+{
+	struct daemon_watch *more = realloc(w->watch, (w->n + 1) * sizeof(*more));
+	int err = more ? worker_watch(d->workers[worker], fd) : -ENOMEM;
+
+	if (more)
+		w->watch = more;
+	if (err < 0) {
+		log_error("worker %u: cannot watch a descriptor: %s", worker, strerror(-err));
+		if (owned)
+			close(fd);
+		return;
+	}
+	w->watch[w->n++] = (struct daemon_watch){.worker = worker, .fd = fd, .owned = owned};
+}
+
+static bool ring_is_served(const struct vhost_vq *vq)
+{
+	return vq->started &&
+	       atomic_load_explicit(&((struct vhost_vq *)(uintptr_t)vq)->map, memory_order_relaxed);
+}
+
+/*
+ * Watch the kick descriptors of a port's transmit rings. Duplicates are watched: the device may
+ * close its own at any time, and a closed descriptor cannot be taken out of an epoll set.
+ */
+static void daemon_watch_port(struct daemon *d, uint32_t index)
+{
+	struct daemon_port *p = &d->ports[index];
+
+	watches_clear(d, &p->watches);
+	for (uint16_t i = 1; i < vhost_dev_n_vqs(p->port->dev); i += 2) {
+		const struct vhost_vq *vq = vhost_dev_vq(p->port->dev, i);
+		int fd;
+
+		if (!ring_is_served(vq) || vq->kick_fd < 0)
+			continue;
+		fd = fcntl(vq->kick_fd, F_DUPFD_CLOEXEC, 0);
+		if (fd >= 0)
+			watches_add(d, &p->watches, daemon_worker_of_ring(d, index, i), fd, true);
+		else
+			log_error("port %s: out of descriptors: %s", p->port->conf->name,
+			          strerror(errno));
+	}
+}
+
+static void daemon_watch_nic(struct daemon *d, uint32_t index)
+{
+	const struct nic_view *view = daemon_view(d, index);
+	struct daemon_nic *n = &d->nics[index];
+
+	watches_clear(d, &n->watches);
+	for (uint32_t k = 0; k < view->n_queues; k++)
+		watches_add(d, &n->watches, daemon_worker_of_queue(d, k), view->queues[k]->fd,
+		            false);
+	if (view->tap)
+		watches_add(d, &n->watches, index % d->n_workers, group_tap_fd(view->tap), false);
+}
+
+/* ---- plans ---------------------------------------------------------------------------------- */
+
+static void plan_add_nic(const struct daemon *d, struct worker_plan *plan, uint32_t worker,
+                         uint32_t index)
+{
+	const struct nic_view *view = daemon_view(d, index);
+	const struct daemon_nic *n = &d->nics[index];
+
+	for (uint32_t k = 0; k < view->n_queues; k++) {
+		if (daemon_worker_of_queue(d, k) != worker)
+			continue;
+		plan->nics[plan->n_nics++] = (struct fwd_nic_source){
+			.nic = n->nic,
+			.q = view->queues[k],
+			.queue = k,
+			.counters = &n->counters[k],
+		};
+	}
+	if (view->n_queues)
+		plan->uplinks[plan->n_uplinks++] = view->queues[worker % view->n_queues];
+	if (view->tap && index % d->n_workers == worker)
+		plan->taps[plan->n_taps++] = (struct worker_tap){
+			.nic = n->nic,
+			.tap = view->tap,
+			.counters = &n->counters[DAEMON_TAP_COUNTERS],
+		};
+}
+
+static void plan_add_port(const struct daemon *d, struct worker_plan *plan, uint32_t worker,
+                          uint32_t index)
+{
+	struct port *port = d->ports[index].port;
+
+	for (uint16_t i = 1; i < vhost_dev_n_vqs(port->dev); i += 2) {
+		struct vhost_vq *vq = vhost_dev_vq(port->dev, i);
+
+		if (daemon_worker_of_ring(d, index, i) != worker || !ring_is_served(vq))
+			continue;
+		plan->must_poll |= vq->kick_fd < 0;
+		plan->guests[plan->n_guests++] = (struct fwd_guest_source){
+			.port = port,
+			.vq = vq,
+			.pq = &port->queues[i],
+			.nic_counters = d->nics[port->conf->nic_index].counters,
+		};
+	}
+}
+
+static struct worker_plan *daemon_build_plan(const struct daemon *d, uint32_t worker)
+{
+	uint32_t n_queues = 0, n_rings = 0;
+	struct worker_plan *plan;
+
+	for (uint32_t i = 0; i < d->n_nics; i++)
+		n_queues += daemon_view(d, i)->n_queues;
+	for (uint32_t i = 0; i < d->n_ports; i++) {
+		if (d->ports[i].port)
+			n_rings += vhost_dev_n_vqs(d->ports[i].port->dev) / 2;
+	}
+	plan = worker_plan_new(n_queues, d->n_nics, d->n_nics, n_rings);
+	if (!plan)
+		return NULL;
+	for (uint32_t i = 0; i < d->n_nics; i++)
+		plan_add_nic(d, plan, worker, i);
+	for (uint32_t i = 0; i < d->n_ports; i++) {
+		if (d->ports[i].port)
+			plan_add_port(d, plan, worker, i);
+	}
+	return plan;
+}
+
+/* Publish new plans and wait until the old ones are out of use. */
+static void daemon_replan(struct daemon *d)
+{
+	struct worker_plan **plans = d->plans;
+
+	if (!d->ready)
+		return;
+	for (uint32_t i = 0; i < d->n_workers; i++) {
+		plans[i] = daemon_build_plan(d, i);
+		if (plans[i])
+			continue;
+		/* A stopped ring is skipped by its NULL map, so the old plans are safe, if stale.
+		 */
+		log_error("out of memory; workers keep their old plans");
+		while (i--)
+			worker_plan_free(plans[i]);
+		return;
+	}
+	for (uint32_t i = 0; i < d->n_workers; i++)
+		plans[i] = worker_swap_plan(d->workers[i], plans[i]);
+	worker_quiesce();
+	for (uint32_t i = 0; i < d->n_workers; i++)
+		worker_plan_free(plans[i]);
+}
+
+/* ---- what ports and nics tell --------------------------------------------------------------- */
+
+static void daemon_quiesce(void *owner)
+{
+	(void)owner;
+	worker_quiesce();
+}
+
+static void daemon_rings_changed(void *owner, struct port *port)
+{
+	struct daemon *d = owner;
+
+	if (!d->ready)
+		return;
+	daemon_watch_port(d, port->index);
+	daemon_replan(d);
+}
+
+static void daemon_port_state(void *owner, struct port *port)
+{
+	(void)owner;
+	nic_set_port_state(port->nic, port->id, port_is_up(port) ? STEER_PORT_UP : STEER_PORT_DOWN);
+}
+
+static void daemon_view_changed(void *owner, struct nic *nic)
+{
+	struct daemon *d = owner;
+
+	if (!d->ready)
+		return;
+	daemon_watch_nic(d, nic->index);
+	daemon_replan(d);
+}
+
+static const struct port_ops daemon_port_ops = {
+	.rings_changed = daemon_rings_changed,
+	.state_changed = daemon_port_state,
+	.quiesce = daemon_quiesce,
+};
+
+static const struct nic_ops daemon_nic_ops = {
+	.view_changed = daemon_view_changed,
+	.quiesce = daemon_quiesce,
+};
+
+/* A worker gave a ring up, or guest memory disappeared. */
+static void daemon_check_ports(void *arg)
+{
+	struct daemon *d = arg;
+
+	for (uint32_t i = 0; i < d->n_ports; i++) {
+		if (d->ports[i].port)
+			port_check(d->ports[i].port);
+	}
+}
+
+static void daemon_ring_failed(void *owner)
+{
+	const struct daemon *d = owner;
+
+	loop_wake(d->loop);
+}
+
+/* ---- start and end -------------------------------------------------------------------------- */
+
+static int daemon_start_workers(struct daemon *d, char **ret_why)
+{
+	for (uint32_t i = 0; i < d->conf->n_workers; i++) {
+		const struct worker_params params = {
+			.id = i,
+			.n_workers = d->conf->n_workers,
+			.cpu = d->conf->workers[i].cpu,
+			.busy_poll_us = d->conf->busy_poll_us,
+			.ring_failed = daemon_ring_failed,
+			.owner = d,
+		};
+		int err = worker_start(&params, &d->workers[i]);
+
+		if (err < 0) {
+			if (asprintf(ret_why, "cannot start a worker on CPU %d: %s", params.cpu,
+			             strerror(-err)) < 0)
+				*ret_why = NULL;
+			return err;
+		}
+		d->n_workers++;
+	}
+	return 0;
+}
+
+/* What the steering maps of one nic shall hold: every address of its ports. */
+static int daemon_steer_table(const struct daemon *d, uint32_t index, struct nic *nic)
+{
+	const struct conf *conf = d->conf;
+	struct steer_port_entry *ports = calloc(conf->n_ports + 1, sizeof(*ports));
+	uint32_t n_ports = 0, n_entries = 0, n_macs = 0, dedicated = 0;
+	struct steer_entry *entries;
+	int err = -ENOMEM;
+
+	for (uint32_t i = 0; i < conf->n_ports; i++)
+		n_macs += conf->ports[i].n_macs;
+	entries = calloc(n_macs + 1, sizeof(*entries));
+	if (!ports || !entries)
+		goto out;
+	for (uint32_t i = 0; i < conf->n_ports; i++) {
+		const struct conf_port *p = &conf->ports[i];
+		struct steer_port_entry *sp = &ports[n_ports];
+
+		if (p->nic_index != index)
+			continue;
+		sp->id = i + 1;
+		sp->port.vlan = p->vlan;
+		sp->port.n_macs = (uint16_t)p->n_macs;
+		snprintf(sp->port.name, sizeof(sp->port.name), "%s", p->name);
+		n_ports++;
+		for (uint32_t k = 0; k < p->n_macs; k++) {
+			struct steer_entry *e = &entries[n_entries++];
+
+			memcpy(e->key.mac, p->macs[k].addr, sizeof(e->key.mac));
+			e->key.vlan = p->vlan;
+			e->port = sp->id;
+		}
+		if (nic->conf->mode == CONF_NIC_DEDICATED)
+			dedicated = sp->id;
+	}
+	err = nic_set_table(nic, entries, n_entries, ports, n_ports, dedicated);
+out:
+	free(ports);
+	free(entries);
+	return err;
+}
+
+static int daemon_set_fdb(struct daemon *d, struct nic *nic)
+{
+	struct port **ports = calloc(d->n_ports + 1, sizeof(struct port *));
+	struct fdb *fdb, *old;
+	int err;
+
+	if (!ports)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < d->n_ports; i++)
+		ports[i] = d->ports[i].port;
+	err = fdb_build(nic, ports, d->n_ports, &fdb);
+	free(ports);
+	if (err < 0)
+		return err;
+	old = atomic_exchange_explicit(&nic->fdb, fdb, memory_order_acq_rel);
+	worker_quiesce();
+	fdb_free(old);
+	return 0;
+}
+
+static int daemon_open_nics(struct daemon *d, char **ret_why)
+{
+	for (uint32_t i = 0; i < d->conf->n_nics; i++) {
+		struct daemon_nic *n = &d->nics[i];
+		size_t size = (STEER_MAX_QUEUES + 1) * sizeof(*n->counters);
+		int err;
+
+		n->counters = aligned_alloc(CACHE_LINE, size);
+		if (!n->counters)
+			return -ENOMEM;
+		memset(n->counters, 0, size);
+		err = nic_new(d->conf, i, d->loop, &daemon_nic_ops, d, &n->nic, ret_why);
+		if (err < 0)
+			return err;
+		d->n_nics++;
+		err = daemon_steer_table(d, i, n->nic);
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+/* Payload that a guest may send: what any nic can carry, less the Ethernet header and a tag. */
+static uint16_t daemon_port_mtu(const struct daemon *d, const struct conf_port *conf)
+{
+	const struct nic *nic = d->nics[conf->nic_index].nic;
+
+	if (conf->mtu)
+		return conf->mtu;
+	return nic->mtu && nic->mtu < UINT16_MAX ? (uint16_t)nic->mtu : UINT16_MAX;
+}
+
+static int daemon_open_ports(struct daemon *d, char **ret_why)
+{
+	for (uint32_t i = 0; i < d->conf->n_ports; i++) {
+		const struct conf_port *conf = &d->conf->ports[i];
+		int err =
+			port_new(d->conf, i, d->nics[conf->nic_index].nic, daemon_port_mtu(d, conf),
+		                 d->loop, &daemon_port_ops, d, &d->ports[i].port, ret_why);
+
+		if (err < 0)
+			return err;
+		d->n_ports++;
+	}
+	for (uint32_t i = 0; i < d->n_nics; i++) {
+		int err = daemon_set_fdb(d, d->nics[i].nic);
+
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+static int daemon_init(struct daemon *d, char **ret_why)
+{
+	const struct conf *conf = d->conf;
+	int err;
+
+	d->workers = calloc(conf->n_workers, sizeof(struct worker *));
+	d->plans = calloc(conf->n_workers, sizeof(struct worker_plan *));
+	d->nics = calloc(conf->n_nics + 1, sizeof(*d->nics));
+	d->ports = calloc(conf->n_ports + 1, sizeof(*d->ports));
+	if (!d->workers || !d->plans || !d->nics || !d->ports)
+		return -ENOMEM;
+	err = daemon_start_workers(d, ret_why);
+	if (!err)
+		err = daemon_open_nics(d, ret_why);
+	if (!err)
+		err = daemon_open_ports(d, ret_why);
+	if (err < 0)
+		return err;
+	d->ready = true;
+	for (uint32_t i = 0; i < d->n_nics; i++)
+		daemon_watch_nic(d, i);
+	daemon_replan(d);
+	loop_set_wake(d->loop, daemon_check_ports, d);
+	return 0;
+}
+
+int daemon_new(const struct conf *conf, struct loop *loop, struct daemon **ret_daemon,
+               char **ret_why)
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+	struct timespec ts;
+	int err;
+
+	*ret_why = NULL;
+	if (!d)
+		return -ENOMEM;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	d->start_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	d->conf = conf;
+	d->loop = loop;
+	err = daemon_init(d, ret_why);
+	if (err < 0) {
+		if (!*ret_why)
+			*ret_why = strdup(strerror(-err));
+		daemon_free(d);
+		return err;
+	}
+	*ret_daemon = d;
+	return 0;
+}
+
+/* The workers are gone, and their epoll sets with them. */
+static void watches_drop(struct daemon_watches *w)
+{
+	for (uint32_t i = 0; i < w->n; i++) {
+		if (w->watch[i].owned)
+			close(w->watch[i].fd);
+	}
+	free(w->watch);
+	*w = (struct daemon_watches){0};
+}
+
+static void daemon_close_nic(struct daemon_nic *n)
+{
+	struct fdb *fdb;
+
+	watches_drop(&n->watches);
+	free(n->counters);
+	if (!n->nic)
+		return;
+	fdb = atomic_load_explicit(&n->nic->fdb, memory_order_relaxed);
+	nic_free(n->nic);
+	fdb_free(fdb);
+}
+
+void daemon_free(struct daemon *d)
+{
+	if (!d)
+		return;
+	/* Workers first: from here on nobody but us looks at ports and nics. */
+	d->ready = false;
+	loop_set_wake(d->loop, NULL, NULL);
+	for (uint32_t i = 0; i < d->n_workers; i++)
+		worker_stop(d->workers[i]);
+	for (uint32_t i = 0; d->ports && i < d->conf->n_ports; i++) {
+		watches_drop(&d->ports[i].watches);
+		port_free(d->ports[i].port);
+	}
+	for (uint32_t i = 0; d->nics && i < d->conf->n_nics; i++)
+		daemon_close_nic(&d->nics[i]);
+	free(d->workers);
+	free(d->plans);
+	free(d->nics);
+	free(d->ports);
+	free(d);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The hot half of forwarding. Read forward.h first.
+ *
+ * The loops keep the destination of the last frame (`struct fwd_run`): frames of a burst mostly go
+ * to the same place. A run is closed, its counters written, when the destination changes, when the
+ * slow path was called (it may have flushed the run's ring), and at the end of the burst.
+ */
+#include "forward_priv.h"
+
+#define FWD_SHORTEST 32u /* header and frame: what is read before the copy, in 8-byte words */
+
+/* Where the last frame went. All zero: nowhere. */
+struct fwd_run {
+	uint64_t key; /* destination MAC; never 0 while the run is open */
+	struct port *port;
+	struct vhost_vq *vq; /* its open ring, or NULL */
+	const struct vhost_vq_map *map;
+	struct xsk_queue *q; /* or the nic's queue */
+	uint32_t max_frame;
+	_Atomic uint64_t *sum_frames, *sum_bytes; /* where the counts below go at the end */
+	uint32_t frames, bytes;
+};
+
+static always_inline void fwd_run_close(struct fwd_run *run)
+{
+	if (run->frames) {
+		counter_add(run->sum_frames, run->frames);
+		counter_add(run->sum_bytes, run->bytes);
+	}
+	*run = (struct fwd_run){0};
+}
+
+/* A run to a port's ring. Leaves the run empty if that ring needs the slow path. */
+static always_inline void fwd_run_to_port(struct fwd *f, struct fwd_run *run, struct port *port,
+                                          uint64_t key, uint32_t hint)
+{
+	struct vhost_vq *vq = fwd_open_ring(f, port, hint);
+
+	if (!vq || vq->open_map->hdr_len != FWD_HDR)
+		return;
+	run->key = key;
+	run->port = port;
+	run->vq = vq;
+	run->map = vq->open_map;
+	run->sum_frames = &vq->frames;
+	run->sum_bytes = &vq->bytes;
+}
+
+/* Find out where frames of @src for the address @mac go; out of line, once per run. */
+static __attribute__((noinline)) void fwd_run_open(struct fwd *f, struct fwd_run *run,
+                                                   struct fwd_guest_source *src, uint64_t mac)
+{
+	const struct nic_view *view;
+	struct port *port;
+	uint32_t queue;
+
+	fwd_run_close(run);
+	if (mac & FDB_GROUP_BIT)
+		return;
+	port = fdb_lookup(atomic_load_explicit(&src->port->nic->fdb, memory_order_acquire),
+	                  fdb_key(mac, src->port->vlan));
+	if (port == src->port)
+		return;
+	if (port) {
+		fwd_run_to_port(f, run, port, mac, src->vq->index / 2);
+		return;
+	}
+	view = nic_view_get(src->port->nic);
+	if (src->port->vlan)
+		return; /* needs a tag */
+	run->q = fwd_open_uplink(f, view, &queue);
+	if (!run->q)
+		return;
+	run->key = mac;
+	run->max_frame = view->max_frame;
+	run->sum_frames = &src->nic_counters[queue].tx_frames;
+	run->sum_bytes = &src->nic_counters[queue].tx_bytes;
+}
+
+/*
+ * The next buffer of an open ring, if it is one descriptor with room for @len bytes in one region.
+ * Returns NULL otherwise, and then *ret_empty tells "the ring is empty or was given up" from
+ * "slow". The buffer is taken by fwd_ring_take().
+ */
+static always_inline uint8_t *fwd_ring_next(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                            uint32_t len, uint16_t *ret_head, bool *ret_empty)
+{
+	struct vhost_desc d;
+	uint16_t head;
+
+	*ret_empty = false;
+	if (unlikely(vq->last_avail == vq->avail_seen) && !vhost_split_avail(vq, map, 1)) {
+		*ret_empty = true;
+		return NULL;
+	}
+	head = vhost_split_head(map, vq->last_avail);
+	if (unlikely(head >= map->size))
+		return NULL; /* the slow path finds the same and gives the ring up */
+	d = vhost_split_desc(map->desc, head);
+	if (unlikely((d.flags & (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) !=
+	                     VRING_DESC_F_WRITE ||
+	             d.len < len))
+		return NULL;
+	*ret_head = head;
+	return vhost_mem_gpa(map->mem, &vq->hint, d.gpa, len);
+}
+
+static always_inline void fwd_ring_take(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                        uint16_t head, uint32_t len)
+{
+	vhost_split_put_used(map, vq->used_idx, head, len);
+	vq->last_avail++;
+	vq->used_idx++;
+}
+
+static always_inline bool fwd_own_source(const struct port *port, uint64_t mac)
+{
+	for (uint32_t i = 0; i < port->n_macs; i++) {
+		if (port->mac_keys[i] == mac)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * One frame of a guest, whose buffer is one descriptor of @len bytes (virtio header and frame) at
+ * @buf. Returns false if it needs the slow path; nothing was done then.
+ */
+static always_inline bool fwd_guest_fast(struct fwd *f, struct fwd_guest_source *src,
+                                         struct fwd_run *run, const uint8_t *buf, uint32_t len)
+{
+	/*
+	 * Each byte up to the 32nd is read once, here: what was checked is what gets stored.
+	 * w0: flags, gso_type, ...; w1: ..., dst[0..3]; w2: dst[4..5], src; w3: ethertype, ...
+	 */
+	uint64_t w0 = frame_load8(buf), w1 = frame_load8(buf + 8);
+	uint64_t w2 = frame_load8(buf + 16), w3 = frame_load8(buf + 24);
+	uint64_t mac = w1 >> 32 | (w2 & 0xffff) << 32;
+	uint32_t frame_len = len - FWD_HDR;
+	uint16_t head;
+	uint8_t *dst;
+	bool empty;
+
+	if (unlikely((w0 & 0xffff) || (uint16_t)w3 == FWD_ETHERTYPE_VLAN))
+		return false;
+	if (unlikely(src->port->own_macs_only) && !fwd_own_source(src->port, w2 >> 16))
+		return false;
+	if (unlikely(mac != run->key)) {
+		fwd_run_open(f, run, src, mac);
+		if (!run->key)
+			return false;
+	}
+	if (run->vq) {
+		dst = fwd_ring_next(run->vq, run->map, len, &head, &empty);
+		if (unlikely(!dst)) {
+			if (!empty)
+				return false;
+			fwd_drop_to(run->port, run->vq, PORT_TO_NO_BUFFER);
+			return true;
+		}
+		frame_store8(dst, 0);
+		/* csum_offset = 0, num_buffers = 1, and the first four bytes of the frame */
+		frame_store8(dst + 8, (w1 & 0xffffffff00000000ull) | 0x00010000);
+		frame_store8(dst + 16, w2);
+		frame_store8(dst + 24, w3);
+		frame_copy(dst + 32, buf + 32, len - 32);
+		fwd_ring_take(run->vq, run->map, head, len);
+	} else {
+		if (unlikely(frame_len < FWD_MIN_WIRE || frame_len > run->max_frame))
+			return false;
+		dst = xsk_tx_reserve(run->q);
+		if (unlikely(!dst))
+			return false;
+		frame_store4(dst, (uint32_t)(w1 >> 32));
+		frame_store8(dst + 4, w2);
+		frame_store8(dst + 12, w3);
+		frame_copy(dst + 20, buf + 32, len - 32);
+		xsk_tx_submit(run->q, frame_len);
+	}
+	run->frames++;
+	run->bytes += frame_len;
+	return true;
+}
+
+/* A ring that the front end has disabled: take what is there and throw it away. */
+static uint32_t fwd_discard(struct fwd *f, struct fwd_guest_source *src,
+                            const struct vhost_vq_map *map, uint32_t n)
+{
+	struct vhost_vq *vq = src->vq;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint16_t head = vhost_split_head(map, vq->last_avail);
+
+		if (head >= map->size) {
+			vhost_vq_fail(vq, VHOST_VQ_BAD_HEAD);
+			return 0;
+		}
+		fwd_ring_take(vq, map, head, 0);
+	}
+	counter_add(&src->pq->from_drops[PORT_FROM_DISABLED], n);
+	fwd_flush_rings(f, vq, map);
+	return n;
+}
+
+uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
+{
+	struct vhost_vq *vq = src->vq;
+	const struct vhost_vq_map *map = vhost_vq_get_map(vq);
+	enum fwd_result result = FWD_DONE;
+	struct fwd_run run = {0};
+	uint64_t bytes = 0;
+	uint32_t n, i;
+
+	if (unlikely(!map))
+		return 0;
+	n = vhost_split_avail(vq, map, 1);
+	if (!n) {
+		f->fault |= unlikely(!vhost_vq_get_map(vq));
+		return 0;
+	}
+	vhost_vq_use_map(vq, map);
+	vhost_split_no_kicks(vq, map);
+	n = min_u32(n, FWD_BURST);
+	if (unlikely(!map->enabled))
+		return fwd_discard(f, src, map, n);
+
+	for (i = 0; i < n; i++) {
+		uint16_t head = vhost_split_head(map, vq->last_avail);
+		const uint8_t *buf = NULL;
+		struct vhost_desc d;
+
+		if (unlikely(head >= map->size)) {
+			vhost_vq_fail(vq, VHOST_VQ_BAD_HEAD);
+			break;
+		}
+		d = vhost_split_desc(map->desc, head);
+		if (likely(!(d.flags &
+		             (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE)) &&
+		           d.len >= FWD_SHORTEST && d.len <= FWD_MAX_FRAME &&
+		           map->hdr_len == FWD_HDR))
+			buf = vhost_mem_gpa(map->mem, &vq->hint, d.gpa, d.len);
+		if (unlikely(!buf || !fwd_guest_fast(f, src, &run, buf, d.len))) {
+			fwd_run_close(&run);
+			result = fwd_guest_slow(f, src, map, head);
+			if (result != FWD_DONE)
+				break;
+		} else {
+			bytes += d.len - FWD_HDR;
+		}
+		fwd_ring_take(vq, map, head, 0);
+	}
+	fwd_run_close(&run);
+	counter_add(&vq->frames, i);
+	counter_add(&vq->bytes, bytes);
+	if (i)
+		counter_add(&vq->bursts, 1);
+	if (result == FWD_BLOCKED)
+		f->blocked = true;
+	else
+		src->blocked_since_ns = 0;
+	fwd_flush_rings(f, vq, map);
+	if (f->uplink_shared)
+		fwd_flush_uplinks(f);
+	return i;
+}
+
+/* One untagged unicast frame of a nic for @port. Returns false if it needs the slow path. */
+static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_nic_source *src,
+                                       struct fwd_run *run, struct port *port, const uint8_t *data,
+                                       uint32_t len)
+{
+	uint16_t head;
+	uint8_t *dst;
+	bool empty;
+
+	if (unlikely(port != run->port)) {
+		fwd_run_close(run);
+		fwd_run_to_port(f, run, port, 1, src->queue);
+		if (!run->vq)
+			return false;
+	}
+	dst = fwd_ring_next(run->vq, run->map, len + FWD_HDR, &head, &empty);
+	if (unlikely(!dst)) {
+		if (!empty)
+			return false;
+		fwd_drop_to(port, run->vq, PORT_TO_NO_BUFFER);
+		return true;
+	}
+	frame_store8(dst, 0);
+	frame_store4(dst + 8, 0x00010000); /* csum_offset = 0, num_buffers = 1 */
+	frame_copy(dst + FWD_HDR, data, len);
+	fwd_ring_take(run->vq, run->map, head, len + FWD_HDR);
+	run->frames++;
+	run->bytes += len;
+	return true;
+}
+
+/* The steering program's word in front of the frame. Cleared, so that it is believed only once. */
+static always_inline struct steer_meta fwd_take_meta(uint8_t *data)
+{
+	struct steer_meta meta;
+	uint64_t word = frame_load8(data - sizeof(meta));
+
+	static_assert(sizeof(meta) == sizeof(word), "metadata is read and cleared in one access");
+	memcpy(&meta, &word, sizeof(meta));
+	if (likely(word))
+		frame_store8(data - sizeof(meta), 0);
+	if (unlikely(meta.magic != STEER_META_MAGIC))
+		return (struct steer_meta){0};
+	return meta;
+}
+
+uint32_t fwd_from_nic(struct fwd *f, struct fwd_nic_source *src)
+{
+	const struct fdb *fdb = atomic_load_explicit(&src->nic->fdb, memory_order_acquire);
+	struct fwd_run run = {0};
+	uint64_t bytes = 0;
+	uint32_t pos, n;
+
+	n = xsk_rx_peek(src->q, FWD_BURST, &pos);
+	if (!n)
+		return 0;
+	for (uint32_t i = 0; i < n; i++) {
+		struct xsk_frame fr = xsk_rx_frame(src->q, pos + i);
+		struct steer_meta meta = fwd_take_meta(fr.data);
+		struct port *port = fdb->dedicated;
+
+		bytes += fr.len;
+		if (likely(fr.len >= FWD_ETH_HLEN + 2)) {
+			uint64_t w0 = frame_load8(fr.data), w1 = frame_load8(fr.data + 8);
+			bool tagged = (uint16_t)(w1 >> 32) == FWD_ETHERTYPE_VLAN;
+
+			if (!port && !tagged && !(w0 & FDB_GROUP_BIT)) {
+				port = meta.port ? fdb_by_id(fdb, meta.port) : NULL;
+				if (!port)
+					port = fdb_lookup(fdb, w0 & FDB_MAC_MASK);
+			}
+			if (likely(port && !port->vlan) &&
+			    likely(fwd_nic_fast(f, src, &run, port, fr.data, fr.len)))
+				continue;
+		}
+		fwd_run_close(&run);
+		fwd_nic_slow(f, src, fdb, fr.data, fr.len, meta.flags);
+	}
+	fwd_run_close(&run);
+	counter_add(&src->counters->rx_frames, n);
+	counter_add(&src->counters->rx_bytes, bytes);
+	fwd_flush_rings(f, NULL, NULL);
+	xsk_rx_release(src->q, pos, n);
+	return n;
+}

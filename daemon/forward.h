@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * forward.h - move frames between guests, and between guests and nics
+ *
+ * Theory of operation
+ * -------------------
+ * A worker takes a burst from one source and forwards it frame by frame in one short loop
+ * (forward.c): descriptor loaded once, checked and translated, header and addresses classified from
+ * registers, the bytes copied straight to where they belong. There is no buffer in between, and no
+ * second pass; the CPU overlaps the independent iterations by itself.
+ *
+ * Destinations are *opened* when the first frame for them turns up in a burst, and stay open until
+ * fwd_flush(): the used index of each is then published once, one fence follows, and each is
+ * asked once whether its guest wants an interrupt. The lock word of a ring holds the tag of the
+ * worker that has it open, so "is it open?" is one load.
+ *
+ * Whatever is not a single descriptor with a plain header goes through forward_slow.c: chains,
+ * indirect tables, several receive buffers, VLAN tags, floods, drops. It makes the frame a list of
+ * segments whose first 64 bytes were copied once, decides from that copy, and writes the list to
+ * wherever it has to go.
+ *
+ * Trust: everything read from a ring or from a frame is read once into a register or a local
+ * before it is checked. A ring that breaks the rules is given up (vhost_vq_fail()); its burst
+ * ends, the others do not notice.
+ */
+#ifndef FORWARD_H
+#define FORWARD_H
+
+#include "base.h"
+#include "fdb.h"
+#include "nic.h"
+#include "port.h"
+#include "vhost_chain.h"
+
+#define FWD_BURST       128  /* frames from one source before the next one's turn */
+#define FWD_MAX_OPEN    64   /* rings open at a time; more are flushed in between */
+#define FWD_MAX_UPLINKS 16   /* nic queues with unflushed frames, likewise */
+#define FWD_HEAD        64   /* bytes of a frame that the slow path copies before it decides */
+#define FWD_MAX_BUFS    1024 /* receive buffers for one frame */
+#define FWD_STALL_NS    10000000ull /* a nic queue that takes nothing for so long: drop, not wait */
+#define FWD_ETH_HLEN    14u
+#define FWD_VLAN_HLEN   4u
+#define FWD_MAX_FRAME   65600u /* 64 KiB of payload and headers; virtio-net has no longer ones */
+#define FWD_MIN_WIRE    60u    /* shortest frame on a wire, without checksum */
+
+/* Why a frame that came in from a nic was not forwarded. Keep nic_drop_name() in step. */
+enum nic_drop {
+	NIC_DROP_MALFORMED, /* shorter than an Ethernet header */
+	NIC_DROP_NO_PORT,   /* no port owns the address */
+	NIC_DROP_VLAN,      /* tag does not belong to the port */
+	NIC_DROP_N
+};
+
+/* Counters of one nic queue, or of a nic's group tap. */
+struct nic_counters {
+	/* The worker that receives */
+	alignas(CACHE_LINE) _Atomic uint64_t rx_frames;
+	_Atomic uint64_t rx_bytes;
+	_Atomic uint64_t drops[NIC_DROP_N];
+	/* The worker that transmits, or the holder of tx_lock */
+	alignas(CACHE_LINE) _Atomic uint64_t tx_frames;
+	_Atomic uint64_t tx_bytes;
+};
+
+/* A guest's transmit ring, as its worker sees it. */
+struct fwd_guest_source {
+	struct port *port;
+	struct vhost_vq *vq;
+	struct port_queue *pq;
+	struct nic_counters *nic_counters; /* one per queue of the port's nic */
+	uint64_t blocked_since_ns;         /* its first frame waits for the nic; 0: it does not */
+};
+
+/* A nic queue's receive side. */
+struct fwd_nic_source {
+	struct nic *nic;
+	struct xsk_queue *q;
+	uint32_t queue;
+	struct nic_counters *counters;
+};
+
+/* What one worker needs to forward. Nobody else touches it. */
+struct fwd {
+	uint32_t worker; /* its number */
+	uint32_t tag;    /* worker + 1: never 0 */
+	uint32_t n_workers;
+	bool blocked;       /* a source waits for a nic: do not sleep for long */
+	bool fault;         /* a ring was given up; the worker tells the control thread */
+	bool uplink_shared; /* an open uplink belongs to several workers: flush after the burst */
+	uint32_t n_open;
+	struct vhost_vq *open[FWD_MAX_OPEN];
+	uint32_t n_uplinks;
+	struct xsk_queue *uplinks[FWD_MAX_UPLINKS]; /* with frames that are not flushed yet */
+	/* Slow path: segments of the frame (one more in front for its head) and of buffers for it
+	 */
+	struct vhost_seg *frame_segs;
+	struct vhost_seg *buf_segs;
+	uint8_t head[FWD_HEAD];
+	struct {
+		uint16_t head;
+		uint32_t len;
+	} bufs[FWD_MAX_BUFS];
+};
+
+enum fwd_result {
+	FWD_DONE,    /* forwarded, or dropped and counted: the descriptor goes back to the guest */
+	FWD_BLOCKED, /* no room in the nic's ring: the frame stays in the guest's ring */
+	FWD_FAULT,   /* the ring was given up */
+};
+
+/** fwd_new() - Return: 0 or -ENOMEM */
+int fwd_new(uint32_t worker, uint32_t n_workers, struct fwd **ret_fwd);
+void fwd_free(struct fwd *f); /* takes NULL */
+
+/**
+ * fwd_from_guest() - forward up to one burst of a guest's transmit ring
+ * fwd_from_nic() - forward up to one burst that arrived at a nic queue
+ * fwd_from_tap() - forward up to one burst of group frames that the host got, too
+ *
+ * Context: the worker that owns the source, between two of its quiescent points.
+ * Return: frames taken.
+ */
+uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src);
+uint32_t fwd_from_nic(struct fwd *f, struct fwd_nic_source *src);
+uint32_t fwd_from_tap(struct fwd *f, struct nic *nic, struct group_tap *tap,
+                      struct nic_counters *counters);
+
+/** fwd_flush_uplinks() - send what waits in nic queues; once per round of the worker */
+void fwd_flush_uplinks(struct fwd *f);
+
+const char *nic_drop_name(enum nic_drop reason);
+
+#endif

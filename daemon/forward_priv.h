@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* forward_priv.h - what the hot and the slow half of forwarding share */
+#ifndef FORWARD_PRIV_H
+#define FORWARD_PRIV_H
+
+#include "forward.h"
+#include "frame_copy.h"
+#include "spin.h"
+#include "vhost_split.h"
+
+#define FWD_ETHERTYPE_VLAN 0x0081 /* 0x8100 as it lies in memory, read little endian */
+
+/* Length of struct virtio_net_hdr_mrg_rxbuf: VERSION_1 or MRG_RXBUF. The fast path's only header.
+ */
+#define FWD_HDR 12u
+
+/* A frame as the slow path handles it. */
+struct fwd_frame {
+	struct vhost_segs segs; /* its bytes; the first min(len, FWD_HEAD) are fwd.head */
+	uint32_t len;           /* without virtio header */
+	uint64_t dst, src;      /* MACs, see fdb.h */
+	uint16_t vid;           /* of its 802.1Q tag, 0: none or priority tag */
+	bool tagged;
+};
+
+/** fwd_drop_from() - count a frame of a guest as dropped */
+static inline void fwd_drop_from(struct fwd_guest_source *src, enum port_from_drop why)
+{
+	counter_add(&src->pq->from_drops[why], 1);
+}
+
+static inline void fwd_drop_to(struct port *port, const struct vhost_vq *vq, enum port_to_drop why)
+{
+	counter_add(&port->queues[vq->index].to_drops[why], 1);
+}
+
+static inline void fwd_drop_no_guest(struct port *port)
+{
+	atomic_fetch_add_explicit(&port->to_no_guest, 1, memory_order_relaxed);
+}
+
+struct vhost_vq *fwd_open_ring_slow(struct fwd *f, struct vhost_vq *vq);
+
+/**
+ * fwd_open_ring() - the receive ring of @port for this source, open for this worker
+ * @hint: number of the source's queue: frames of one source queue stay on one ring, in order
+ *
+ * While it is open, its map is vq->open_map. Opening another ring may close this one.
+ * Return: NULL if no ring takes frames.
+ */
+static always_inline struct vhost_vq *fwd_open_ring(struct fwd *f, struct port *port, uint32_t hint)
+{
+	struct port_rxset *set = atomic_load_explicit(&port->rxset, memory_order_acquire);
+	struct vhost_vq *vq;
+
+	if (unlikely(!set->n))
+		return NULL;
+	vq = set->vq[hint < set->n ? hint : hint % set->n];
+	return spin_is_mine(&vq->lock, f->tag) ? vq : fwd_open_ring_slow(f, vq);
+}
+
+/** fwd_flush_rings() - publish, fence, interrupt, close: all open rings and @src, if there is one
+ */
+void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map);
+
+/**
+ * fwd_open_uplink() - the transmit queue of @nic that this worker uses
+ * @ret_queue: its number, for counters
+ * Return: NULL if the nic is down or has no wire.
+ */
+struct xsk_queue *fwd_open_uplink(struct fwd *f, const struct nic_view *view, uint32_t *ret_queue);
+
+enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
+                               const struct vhost_vq_map *map, uint16_t head);
+void fwd_nic_slow(struct fwd *f, struct fwd_nic_source *src, const struct fdb *fdb,
+                  const uint8_t *data, uint32_t len, uint32_t meta_flags);
+
+#endif

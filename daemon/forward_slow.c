@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The slow half of forwarding: every frame that is not one plain descriptor. Read forward.h first.
+ *
+ * A frame becomes a list of segments. Its first bytes are copied to fwd.head once and replace the
+ * original in the list, so that addresses and tags cannot change between the decision and the copy;
+ * the payload behind them may, and decides nothing.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "csum.h"
+#include "forward_priv.h"
+#include "group_tap.h"
+
+int fwd_new(uint32_t worker, uint32_t n_workers, struct fwd **ret_fwd)
+{
+	struct fwd *f =
+		aligned_alloc(CACHE_LINE, (sizeof(*f) + CACHE_LINE - 1) & ~(CACHE_LINE - 1ul));
+
+	if (!f)
+		return -ENOMEM;
+	*f = (struct fwd){.worker = worker, .tag = worker + 1, .n_workers = n_workers};
+	/* Touched only as far as chains are long: costs address space, not memory. */
+	f->frame_segs = calloc(VHOST_VQ_MAX_SIZE + 1, sizeof(*f->frame_segs));
+	f->buf_segs = calloc(VHOST_VQ_MAX_SIZE, sizeof(*f->buf_segs));
+	if (!f->frame_segs || !f->buf_segs) {
+		fwd_free(f);
+		return -ENOMEM;
+	}
+	*ret_fwd = f;
+	return 0;
+}
+
+void fwd_free(struct fwd *f)
+{
+	if (!f)
+		return;
+	free(f->frame_segs);
+	free(f->buf_segs);
+	free(f);
+}
+
+static uint64_t fwd_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- opening and closing destinations ------------------------------------------------------- */
+
+struct vhost_vq *fwd_open_ring_slow(struct fwd *f, struct vhost_vq *vq)
+{
+	const struct vhost_vq_map *map;
+
+	if (f->n_open == FWD_MAX_OPEN)
+		fwd_flush_rings(f, NULL, NULL);
+	if (f->n_workers == 1) {
+		spin_mark(&vq->lock, f->tag);
+	} else if (!spin_try(&vq->lock, f->tag)) {
+		/* Never wait while holding: the holder may be waiting for one of ours. */
+		fwd_flush_rings(f, NULL, NULL);
+		spin_lock(&vq->lock, f->tag);
+	}
+	map = vhost_vq_get_map(vq);
+	if (!map || !map->enabled) {
+		spin_unlock(&vq->lock);
+		return NULL;
+	}
+	vhost_vq_use_map(vq, map);
+	vq->open_map = map;
+	f->open[f->n_open++] = vq;
+	return vq;
+}
+
+static bool fwd_has_failed(const struct vhost_vq *vq)
+{
+	return atomic_load_explicit(&vq->fault, memory_order_relaxed) != VHOST_VQ_OK;
+}
+
+void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < f->n_open; i++) {
+		struct vhost_vq *vq = f->open[i];
+
+		if (vq->used_idx == vq->used_pub)
+			continue;
+		vhost_split_publish(vq, vq->open_map);
+		any = true;
+	}
+	if (src && src->used_idx != src->used_pub) {
+		vhost_split_publish(src, src_map);
+		any = true;
+	}
+	/* F: the indices above before the guests' wishes below; see vhost_split_notify() */
+	if (any)
+		ring_fence_full();
+	for (uint32_t i = 0; i < f->n_open; i++) {
+		struct vhost_vq *vq = f->open[i];
+
+		if (vq->used_idx != vq->used_pub) {
+			vhost_split_notify(vq, vq->open_map);
+			counter_add(&vq->bursts, 1);
+		}
+		f->fault |= fwd_has_failed(vq);
+		vq->open_map = NULL;
+		spin_unlock(&vq->lock);
+	}
+	f->n_open = 0;
+	if (!src)
+		return;
+	if (src->used_idx != src->used_pub)
+		vhost_split_notify(src, src_map);
+	f->fault |= fwd_has_failed(src);
+}
+
+struct xsk_queue *fwd_open_uplink(struct fwd *f, const struct nic_view *view, uint32_t *ret_queue)
+{
+	bool shared = f->n_workers > view->n_queues;
+	struct xsk_queue *q;
+
+	if (!view->up || !view->n_queues)
+		return NULL;
+	*ret_queue = f->worker % view->n_queues;
+	q = view->queues[*ret_queue];
+	if (spin_is_mine(&q->tx_lock, f->tag))
+		return q;
+	if (f->n_uplinks == FWD_MAX_UPLINKS)
+		fwd_flush_uplinks(f);
+	if (!shared) {
+		spin_mark(&q->tx_lock, f->tag);
+	} else if (!spin_try(&q->tx_lock, f->tag)) {
+		fwd_flush_uplinks(f);
+		fwd_flush_rings(f, NULL, NULL);
+		spin_lock(&q->tx_lock, f->tag);
+	}
+	f->uplinks[f->n_uplinks++] = q;
+	f->uplink_shared |= shared;
+	return q;
+}
+
+void fwd_flush_uplinks(struct fwd *f)
+{
+	for (uint32_t i = 0; i < f->n_uplinks; i++) {
+		xsk_tx_flush(f->uplinks[i]);
+		spin_unlock(&f->uplinks[i]->tx_lock);
+	}
+	f->n_uplinks = 0;
+	f->uplink_shared = false;
+}
+
+/* ---- to a guest ----------------------------------------------------------------------------- */
+
+/*
+ * Take receive buffers until @need bytes fit, into f->bufs and @room. Returns their number, or 0
+ * with nothing taken: dropped and counted, or the ring was given up.
+ */
+static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq,
+                           const struct vhost_vq_map *map, uint32_t need, struct vhost_segs *room)
+{
+	uint32_t n = 0, avail = vhost_split_avail(vq, map, 1);
+
+	while (room->total < need) {
+		uint64_t before = room->total;
+		enum vhost_vq_fault fault;
+		uint16_t head;
+
+		if (n == avail) {
+			avail = vhost_split_avail(vq, map, n + 1);
+			if (n == avail) {
+				fwd_drop_to(port, vq, PORT_TO_NO_BUFFER);
+				return 0;
+			}
+		}
+		if (n == FWD_MAX_BUFS || (n && !map->mergeable)) {
+			fwd_drop_to(port, vq, PORT_TO_TOO_BIG);
+			return 0;
+		}
+		head = vhost_split_head(map, (uint16_t)(vq->last_avail + n));
+		fault = vhost_split_chain(vq, map, head, true, room);
+		if (fault == VHOST_VQ_OK && !n && room->total < map->hdr_len)
+			fault = VHOST_VQ_BAD_LENGTH;
+		if (fault != VHOST_VQ_OK) {
+			vhost_vq_fail(vq, fault);
+			return 0;
+		}
+		f->bufs[n].head = head;
+		f->bufs[n].len = (uint32_t)(room->total - before);
+		n++;
+	}
+	/* The last buffer is filled only as far as the frame goes. */
+	f->bufs[n - 1].len -= (uint32_t)(room->total - need);
+	return n;
+}
+
+/* Deliver a frame to a port's guest. Drops are counted where they belong. */
+static void fwd_to_guest(struct fwd *f, struct port *port, uint32_t hint,
+                         const struct fwd_frame *frame)
+{
+	struct vhost_segs room = {.seg = f->buf_segs, .max = VHOST_VQ_MAX_SIZE};
+	uint8_t hdr[FWD_HDR] = {0};
+	struct vhost_seg hdr_seg = {.base = hdr};
+	const struct vhost_vq_map *map;
+	struct vhost_vq *vq;
+	uint32_t n;
+
+	vq = fwd_open_ring(f, port, hint);
+	if (!vq) {
+		fwd_drop_no_guest(port);
+		return;
+	}
+	map = vq->open_map;
+	n = fwd_gather(f, port, vq, map, frame->len + map->hdr_len, &room);
+	if (!n)
+		return;
+	hdr_seg.len = map->hdr_len;
+	if (map->hdr_len == FWD_HDR) {
+		hdr[10] = (uint8_t)n; /* num_buffers, little endian */
+		hdr[11] = (uint8_t)(n >> 8);
+	}
+	vhost_segs_copy(&room, &(struct vhost_segs){.seg = &hdr_seg, .n = 1}, map->hdr_len);
+	vhost_segs_skip(&room, map->hdr_len);
+	vhost_segs_copy(&room, &frame->segs, frame->len);
+	for (uint32_t i = 0; i < n; i++)
+		vhost_split_put_used(map, (uint16_t)(vq->used_idx + i), f->bufs[i].head,
+		                     f->bufs[i].len);
+	vq->used_idx = (uint16_t)(vq->used_idx + n);
+	vq->last_avail = (uint16_t)(vq->last_avail + n);
+	counter_add(&vq->frames, 1);
+	counter_add(&vq->bytes, frame->len);
+}
+
+/* To every port of the broadcast domain but the sender. */
+static void fwd_flood(struct fwd *f, const struct fdb *fdb, uint16_t vlan,
+                      const struct port *sender, uint32_t hint, const struct fwd_frame *frame)
+{
+	const struct fdb_group *g = fdb_find_group(fdb, vlan);
+
+	for (uint32_t i = 0; g && i < g->n; i++) {
+		if (g->ports[i] != sender)
+			fwd_to_guest(f, g->ports[i], hint, frame);
+	}
+}
+
+/* ---- to a nic ------------------------------------------------------------------------------- */
+
+/* Write a frame into a transmit chunk, with the tag of @vlan unless that is 0. Returns its length.
+ */
+static uint32_t fwd_write_wire(uint8_t *dst, const struct fwd_frame *frame, uint16_t vlan)
+{
+	struct vhost_seg seg = {.base = dst, .len = frame->len};
+	uint32_t len = frame->len;
+
+	vhost_segs_copy(&(struct vhost_segs){.seg = &seg, .n = 1}, &frame->segs, len);
+	if (vlan) {
+		memmove(dst + 12 + FWD_VLAN_HLEN, dst + 12, len - 12);
+		dst[12] = 0x81;
+		dst[13] = 0x00;
+		dst[14] = (uint8_t)(vlan >> 8);
+		dst[15] = (uint8_t)vlan;
+		len += FWD_VLAN_HLEN;
+	}
+	/* Ethernet's shortest frame; zeros, not what the chunk held before. */
+	if (len < FWD_MIN_WIRE) {
+		memset(dst + len, 0, FWD_MIN_WIRE - len);
+		len = FWD_MIN_WIRE;
+	}
+	return len;
+}
+
+/* Wait for the nic, or has it been stuck for so long that its frames are dropped? */
+static enum fwd_result fwd_nic_is_full(struct fwd_guest_source *src)
+{
+	uint64_t now = fwd_now_ns();
+
+	if (!src->blocked_since_ns)
+		src->blocked_since_ns = now;
+	if (now - src->blocked_since_ns < FWD_STALL_NS)
+		return FWD_BLOCKED;
+	fwd_drop_from(src, PORT_FROM_NIC_FULL);
+	return FWD_DONE;
+}
+
+/* @may_wait: leave the frame in the guest's ring if the nic is full, instead of dropping it. */
+static enum fwd_result fwd_to_wire(struct fwd *f, struct fwd_guest_source *src,
+                                   const struct fwd_frame *frame, bool may_wait)
+{
+	struct port *port = src->port;
+	const struct nic_view *view = nic_view_get(port->nic);
+	struct nic_counters *counters;
+	struct xsk_queue *q;
+	uint32_t queue, len;
+	uint8_t *dst;
+
+	if (port->nic->conf->mode == CONF_NIC_INTERNAL) {
+		if (may_wait) /* unicast: nobody else got it */
+			fwd_drop_from(src, PORT_FROM_NO_ROUTE);
+		return FWD_DONE;
+	}
+	q = fwd_open_uplink(f, view, &queue);
+	if (!q) {
+		fwd_drop_from(src, PORT_FROM_NIC_DOWN);
+		return FWD_DONE;
+	}
+	if (frame->len + (port->vlan ? FWD_VLAN_HLEN : 0) > view->max_frame) {
+		fwd_drop_from(src, PORT_FROM_OVERSIZE);
+		return FWD_DONE;
+	}
+	dst = xsk_tx_reserve(q);
+	if (!dst) {
+		/* Nothing was collected since the last round, or frames wait for a kick. */
+		xsk_tx_flush(q);
+		dst = xsk_tx_reserve(q);
+	}
+	if (!dst && may_wait)
+		return fwd_nic_is_full(src);
+	if (!dst) {
+		fwd_drop_from(src, PORT_FROM_NIC_FULL);
+		return FWD_DONE;
+	}
+	src->blocked_since_ns = 0;
+	len = fwd_write_wire(dst, frame, port->vlan);
+	xsk_tx_submit(q, len);
+	counters = &src->nic_counters[queue];
+	counter_add(&counters->tx_frames, 1);
+	counter_add(&counters->tx_bytes, len);
+	return FWD_DONE;
+}
+
+/* ---- from a guest --------------------------------------------------------------------------- */
+
+/*
+ * Put fwd.head in front of the segments in frame->segs (which start at f->frame_segs + 1) instead
+ * of the bytes it is a copy of, and read the addresses from it. At least an Ethernet header is
+ * there.
+ */
+static void fwd_frame_parse(struct fwd *f, struct fwd_frame *frame)
+{
+	uint32_t n = min_u32((uint32_t)frame->segs.total, FWD_HEAD);
+	const uint8_t *h = f->head;
+
+	frame->len = (uint32_t)frame->segs.total;
+	vhost_segs_read(&frame->segs, f->head, n);
+	vhost_segs_skip(&frame->segs, n);
+	frame->segs.seg--;
+	frame->segs.seg[0] = (struct vhost_seg){.base = f->head, .len = n};
+	frame->segs.n++;
+	frame->segs.total += n;
+
+	frame->dst = fdb_mac(h);
+	frame->src = fdb_mac(h + 6);
+	frame->tagged = h[12] == 0x81 && h[13] == 0x00 && n >= FWD_ETH_HLEN + FWD_VLAN_HLEN;
+	frame->vid = frame->tagged ? (uint16_t)((h[14] & 0x0f) << 8 | h[15]) : 0;
+}
+
+/* Which rule forbids the guest to send this frame? Returns PORT_FROM_N if none does. */
+static enum port_from_drop fwd_refusal(const struct port *port, const struct fwd_frame *frame)
+{
+	bool own = !port->own_macs_only;
+
+	for (uint32_t i = 0; i < port->n_macs && !own; i++)
+		own = port->mac_keys[i] == frame->src;
+	if (!own)
+		return PORT_FROM_SPOOFED;
+	/* Only a port that has its nic for itself and is in no VLAN may choose tags. */
+	if (frame->vid && (port->vlan || port->nic->conf->mode != CONF_NIC_DEDICATED))
+		return PORT_FROM_VLAN;
+	return PORT_FROM_N;
+}
+
+static enum fwd_result fwd_guest_route(struct fwd *f, struct fwd_guest_source *src,
+                                       const struct fwd_frame *frame)
+{
+	const struct fdb *fdb = atomic_load_explicit(&src->port->nic->fdb, memory_order_acquire);
+	uint32_t hint = src->vq->index / 2;
+	struct port *to;
+
+	if (frame->dst & FDB_GROUP_BIT) {
+		fwd_flood(f, fdb, src->port->vlan, src->port, hint, frame);
+		return fwd_to_wire(f, src, frame, false);
+	}
+	to = fdb_lookup(fdb, fdb_key(frame->dst, src->port->vlan));
+	if (to == src->port) {
+		fwd_drop_from(src, PORT_FROM_HAIRPIN);
+		return FWD_DONE;
+	}
+	if (to) {
+		fwd_to_guest(f, to, hint, frame);
+		return FWD_DONE;
+	}
+	return fwd_to_wire(f, src, frame, true);
+}
+
+enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
+                               const struct vhost_vq_map *map, uint16_t head)
+{
+	struct fwd_frame frame = {.segs = {.seg = f->frame_segs + 1, .max = VHOST_VQ_MAX_SIZE}};
+	enum vhost_vq_fault fault;
+	enum port_from_drop why;
+	enum fwd_result result;
+	uint8_t hdr[2];
+
+	fault = vhost_split_chain(src->vq, map, head, false, &frame.segs);
+	if (fault != VHOST_VQ_OK) {
+		vhost_vq_fail(src->vq, fault);
+		return FWD_FAULT;
+	}
+	if (frame.segs.total < map->hdr_len + FWD_ETH_HLEN) {
+		fwd_drop_from(src, PORT_FROM_MALFORMED);
+		return FWD_DONE;
+	}
+	if (frame.segs.total > map->hdr_len + FWD_MAX_FRAME) {
+		fwd_drop_from(src, PORT_FROM_OVERSIZE);
+		return FWD_DONE;
+	}
+	vhost_segs_read(&frame.segs, hdr, sizeof(hdr));
+	vhost_segs_skip(&frame.segs, map->hdr_len);
+	if (hdr[0] || hdr[1]) { /* flags, gso_type */
+		fwd_drop_from(src, PORT_FROM_OFFLOAD);
+		return FWD_DONE;
+	}
+	fwd_frame_parse(f, &frame);
+	why = fwd_refusal(src->port, &frame);
+	if (why != PORT_FROM_N) {
+		fwd_drop_from(src, why);
+		return FWD_DONE;
+	}
+	result = fwd_guest_route(f, src, &frame);
+	if (result == FWD_DONE)
+		counter_add(&src->vq->bytes, frame.len);
+	return result;
+}
+
+/* ---- from a nic ----------------------------------------------------------------------------- */
+
+/* Take the 802.1Q tag off: it must lie in fwd.head, which fwd_frame_parse() saw to. */
+static void fwd_frame_untag(struct fwd *f, struct fwd_frame *frame)
+{
+	memmove(f->head + FWD_VLAN_HLEN, f->head, 12);
+	frame->segs.seg[0].base += FWD_VLAN_HLEN;
+	frame->segs.seg[0].len -= FWD_VLAN_HLEN;
+	frame->segs.total -= FWD_VLAN_HLEN;
+	frame->len -= FWD_VLAN_HLEN;
+}
+
+static void fwd_frame_of_bytes(struct fwd *f, const uint8_t *data, uint32_t len,
+                               struct fwd_frame *frame)
+{
+	*frame = (struct fwd_frame){
+		.segs = {.seg = f->frame_segs + 1, .n = 1, .max = 1, .total = len}};
+	frame->segs.seg[0] = (struct vhost_seg){.base = (uint8_t *)(uintptr_t)data, .len = len};
+	fwd_frame_parse(f, frame);
+}
+
+void fwd_nic_slow(struct fwd *f, struct fwd_nic_source *src, const struct fdb *fdb,
+                  const uint8_t *data, uint32_t len, uint32_t meta_flags)
+{
+	const struct nic_view *view = nic_view_get(src->nic);
+	struct fwd_frame frame;
+	struct port *port = fdb->dedicated;
+
+	if (len < FWD_ETH_HLEN) {
+		counter_add(&src->counters->drops[NIC_DROP_MALFORMED], 1);
+		return;
+	}
+	fwd_frame_of_bytes(f, data, len, &frame);
+	if (port) {
+		/* vlan 0: the guest sees every tag. Otherwise only its own VLAN, without the tag.
+		 */
+		if (port->vlan && frame.vid != port->vlan) {
+			counter_add(&src->counters->drops[NIC_DROP_VLAN], 1);
+			return;
+		}
+		if (port->vlan)
+			fwd_frame_untag(f, &frame);
+		fwd_to_guest(f, port, src->queue, &frame);
+		return;
+	}
+	if (meta_flags & STEER_META_GROUP && view->redirect)
+		group_tap_send(view->redirect, data, len);
+	if (frame.tagged)
+		fwd_frame_untag(f, &frame);
+	if (frame.dst & FDB_GROUP_BIT) {
+		fwd_flood(f, fdb, frame.vid, NULL, src->queue, &frame);
+		return;
+	}
+	port = fdb_lookup(fdb, fdb_key(frame.dst, frame.vid));
+	if (port)
+		fwd_to_guest(f, port, src->queue, &frame);
+	else
+		counter_add(&src->counters->drops[NIC_DROP_NO_PORT], 1);
+}
+
+uint32_t fwd_from_tap(struct fwd *f, struct nic *nic, struct group_tap *tap,
+                      struct nic_counters *counters)
+{
+	const struct fdb *fdb = atomic_load_explicit(&nic->fdb, memory_order_acquire);
+	struct group_frame g;
+	struct fwd_frame frame;
+	uint64_t bytes = 0;
+	uint32_t n = 0;
+
+	while (n < FWD_BURST && group_tap_peek(tap, &g)) {
+		n++;
+		bytes += g.len;
+		if (g.len < FWD_ETH_HLEN) {
+			counter_add(&counters->drops[NIC_DROP_MALFORMED], 1);
+		} else {
+			if (g.partial_csum)
+				csum_finish(g.data, g.len, g.csum_start, g.csum_offset);
+			fwd_frame_of_bytes(f, g.data, g.len, &frame);
+			fwd_flood(f, fdb, g.vlan, NULL, 0, &frame);
+		}
+		/* The rings hold their copy; the tap's slot may go. */
+		group_tap_release(tap);
+	}
+	if (n) {
+		counter_add(&counters->rx_frames, n);
+		counter_add(&counters->rx_bytes, bytes);
+		fwd_flush_rings(f, NULL, NULL);
+	}
+	return n;
+}
+
+const char *nic_drop_name(enum nic_drop reason)
+{
+	static const char *const names[] = {
+		[NIC_DROP_MALFORMED] = "malformed",
+		[NIC_DROP_NO_PORT] = "no-port",
+		[NIC_DROP_VLAN] = "vlan",
+	};
+
+	static_assert(ARRAY_SIZE(names) == NIC_DROP_N, "a name for each reason");
+	return names[reason];
+}

@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fdb.h"
+#include "log.h"
+#include "loop.h"
+#include "nic.h"
+#include "port.h"
+
+#define PORT_RETRY_MIN_MS 100
+#define PORT_RETRY_MAX_MS 2000
+#define PORT_BACKLOG      4
+
+struct port_conn {
+	struct loop *loop;
+	const struct port_ops *ops;
+	void *owner;
+	int listen_fd; /* listen: true */
+	bool bound;    /* the socket file is ours to remove */
+	struct loop_source *listen_source;
+	struct loop_source *dev_source; /* the attached front end */
+	struct loop_source *retry;      /* listen: false */
+	uint32_t retry_ms;
+	struct port_rxset *rxset; /* owner of what port->rxset shows */
+	bool up;
+	bool told_connect_error;
+	uint64_t since_ms, n_connects;
+	int peer_pid;
+	char last_error[192];
+};
+
+static uint64_t port_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void port_note_error(struct port *port, const char *fmt, ...) printf_like(2, 3);
+static void port_note_error(struct port *port, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(port->conn->last_error, sizeof(port->conn->last_error), fmt, ap);
+	va_end(ap);
+	log_warn("port %s: %s", port->conf->name, port->conn->last_error);
+}
+
+static bool port_format(char **ret, const char *fmt, ...) printf_like(2, 3);
+static bool port_format(char **ret, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vasprintf(ret, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		*ret = NULL;
+	return n >= 0;
+}
+
+/* ---- what the device tells ------------------------------------------------------------------ */
+
+static void port_dev_quiesce(void *arg)
+{
+	struct port *port = arg;
+
+	port->conn->ops->quiesce(port->conn->owner);
+}
+
+static bool port_ring_usable(struct vhost_vq *vq)
+{
+	const struct vhost_vq_map *map = atomic_load_explicit(&vq->map, memory_order_relaxed);
+
+	return vq->started && map && map->enabled;
+}
+
+/* Collect the receive rings that take frames; they have even numbers. */
+static struct port_rxset *port_build_rxset(struct port *port)
+{
+	uint16_t n = vhost_dev_n_vqs(port->dev);
+	struct port_rxset *set = calloc(1, sizeof(*set) + n * sizeof(set->vq[0]));
+
+	if (!set)
+		return NULL;
+	for (uint16_t i = 0; i < n; i += 2) {
+		struct vhost_vq *vq = vhost_dev_vq(port->dev, i);
+
+		if (port_ring_usable(vq))
+			set->vq[set->n++] = vq;
+	}
+	return set;
+}
+
+static void port_set_up(struct port *port, bool up)
+{
+	struct port_conn *c = port->conn;
+
+	if (c->up == up)
+		return;
+	c->up = up;
+	c->since_ms = port_now_ms();
+	log_info("port %s: %s", port->conf->name, up ? "up" : "down");
+	c->ops->state_changed(c->owner, port);
+}
+
+static void port_dev_rings_changed(void *arg)
+{
+	struct port *port = arg;
+	struct port_conn *c = port->conn;
+	struct port_rxset *old = c->rxset, *set = port_build_rxset(port);
+
+	if (!set) {
+		log_error("port %s: out of memory; the change of its rings is lost",
+		          port->conf->name);
+		return;
+	}
+	c->rxset = set;
+	atomic_store_explicit(&port->rxset, set, memory_order_release);
+	c->ops->rings_changed(c->owner, port);
+	c->ops->quiesce(c->owner);
+	free(old);
+	port_set_up(port, set->n > 0);
+}
+
+static void port_dev_info(void *arg, const char *text)
+{
+	const struct port *port = arg;
+
+	log_info("port %s: %s", port->conf->name, text);
+}
+
+static void port_dev_warn(void *arg, const char *text)
+{
+	struct port *port = arg;
+
+	port_note_error(port, "%s", text);
+}
+
+static const struct vhost_dev_ops port_dev_ops = {
+	.quiesce = port_dev_quiesce,
+	.rings_changed = port_dev_rings_changed,
+	.info = port_dev_info,
+	.warn = port_dev_warn,
+};
+
+/* ---- connections ---------------------------------------------------------------------------- */
+
+static void port_disconnect(struct port *port, int err)
+{
+	struct port_conn *c = port->conn;
+
+	if (vhost_dev_fd(port->dev) < 0)
+		return;
+	loop_remove(c->dev_source);
+	c->dev_source = NULL;
+	vhost_dev_detach(port->dev);
+	port_set_up(port, false);
+	c->since_ms = port_now_ms();
+	c->peer_pid = 0;
+	if (err == -ECONNRESET)
+		log_info("port %s: front end has disconnected", port->conf->name);
+	else if (err)
+		log_warn("port %s: connection ended: %s", port->conf->name, strerror(-err));
+	if (c->retry)
+		loop_set_timer(c->retry, c->retry_ms, 0);
+}
+
+static void port_on_message(void *arg, uint32_t events)
+{
+	struct port *port = arg;
+	int err = vhost_dev_receive(port->dev);
+
+	(void)events; /* hang-ups show in the read */
+	if (err < 0)
+		port_disconnect(port, err);
+}
+
+/* Takes @fd. */
+static void port_attach(struct port *port, int fd)
+{
+	struct port_conn *c = port->conn;
+	struct ucred cred = {0};
+	socklen_t len = sizeof(cred);
+	int err;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		cred.pid = 0;
+	err = vhost_dev_attach(port->dev, fd);
+	if (err < 0) {
+		port_note_error(port, "cannot serve the front end: %s", strerror(-err));
+		return;
+	}
+	err = loop_add_fd(c->loop, fd, EPOLLIN, port_on_message, port, &c->dev_source);
+	if (err < 0) {
+		port_note_error(port, "cannot watch the front end: %s", strerror(-err));
+		vhost_dev_detach(port->dev);
+		return;
+	}
+	c->peer_pid = cred.pid;
+	c->n_connects++;
+	c->since_ms = port_now_ms();
+	c->retry_ms = PORT_RETRY_MIN_MS;
+	c->told_connect_error = false;
+	log_info("port %s: front end connected (pid %d)", port->conf->name, c->peer_pid);
+}
+
+static bool port_peer_is_gone(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static void port_on_accept(void *arg, uint32_t events)
+{
+	struct port *port = arg;
+	struct port_conn *c = port->conn;
+	int fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)events;
+	if (fd < 0)
+		return; /* gone again, or out of descriptors: the backlog keeps it */
+	/* A front end that reconnects may be here before we have read the end of its last life. */
+	if (vhost_dev_fd(port->dev) >= 0 && port_peer_is_gone(vhost_dev_fd(port->dev)))
+		port_disconnect(port, -ECONNRESET);
+	if (vhost_dev_fd(port->dev) >= 0) {
+		log_warn("port %s: refused a second front end; pid %d is connected",
+		         port->conf->name, c->peer_pid);
+		close(fd);
+		return;
+	}
+	port_attach(port, fd);
+}
+
+static struct sockaddr_un port_address(const struct port *port)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	/* conf_load() has checked the length. */
+	strncpy(addr.sun_path, port->conf->socket, sizeof(addr.sun_path) - 1);
+	return addr;
+}
+
+static void port_on_retry(void *arg)
+{
+	struct port *port = arg;
+	struct port_conn *c = port->conn;
+	struct sockaddr_un addr = port_address(port);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0) {
+		port_attach(port, fd);
+		if (vhost_dev_fd(port->dev) >= 0)
+			return;
+	} else {
+		if (!c->told_connect_error)
+			port_note_error(port, "cannot connect to %s yet: %s; will keep trying",
+			                port->conf->socket, strerror(errno));
+		c->told_connect_error = true;
+		if (fd >= 0)
+			close(fd);
+	}
+	loop_set_timer(c->retry, c->retry_ms, 0);
+	c->retry_ms = min_u32(c->retry_ms * 2, PORT_RETRY_MAX_MS);
+}
+
+/* Is the socket file a leftover (removed), or does somebody serve it (an error)? */
+static int port_clear_stale(const struct port *port, const struct sockaddr_un *addr, char **ret_why)
+{
+	struct ucred cred = {0};
+	socklen_t len = sizeof(cred);
+	struct stat st;
+	int fd, err = 0;
+
+	if (lstat(addr->sun_path, &st) < 0)
+		return 0;
+	if (!S_ISSOCK(st.st_mode)) {
+		port_format(ret_why, "port %s: %s exists and is not a socket; remove it",
+		            port->conf->name, addr->sun_path);
+		return -EEXIST;
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN) {
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+			cred.pid = 0;
+		port_format(ret_why, "port %s: socket %s is served by pid %d already",
+		            port->conf->name, addr->sun_path, cred.pid);
+		err = -EADDRINUSE;
+	} else if (unlink(addr->sun_path) < 0 && errno != ENOENT) {
+		err = -errno;
+	}
+	close(fd);
+	return err;
+}
+
+static int port_set_access(const struct port *port)
+{
+	const struct conf_port *conf = port->conf;
+	const struct passwd *pw = conf->socket_owner ? getpwnam(conf->socket_owner) : NULL;
+	const struct group *gr = conf->socket_group ? getgrnam(conf->socket_group) : NULL;
+
+	if ((conf->socket_owner && !pw) || (conf->socket_group && !gr))
+		return -ENOENT;
+	if ((pw || gr) &&
+	    chown(conf->socket, pw ? pw->pw_uid : (uid_t)-1, gr ? gr->gr_gid : (gid_t)-1) < 0)
+		return -errno;
+	return chmod(conf->socket, conf->socket_mode) < 0 ? -errno : 0;
+}
+
+static int port_listen(struct port *port, char **ret_why)
+{
+	struct port_conn *c = port->conn;
+	struct sockaddr_un addr = port_address(port);
+	mode_t mask;
+	int err;
+
+	err = port_clear_stale(port, &addr, ret_why);
+	if (err < 0)
+		goto fail;
+	c->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (c->listen_fd < 0) {
+		err = -errno;
+		goto fail;
+	}
+	mask = umask(0177); /* nobody gets in before owner and mode are set */
+	err = bind(c->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
+	umask(mask);
+	c->bound = !err;
+	if (!err)
+		err = port_set_access(port);
+	if (!err)
+		err = listen(c->listen_fd, PORT_BACKLOG) < 0 ? -errno : 0;
+	if (!err)
+		err = loop_add_fd(c->loop, c->listen_fd, EPOLLIN, port_on_accept, port,
+		                  &c->listen_source);
+	if (!err)
+		return 0;
+fail:
+	if (!*ret_why)
+		port_format(ret_why, "port %s: cannot listen on %s: %s", port->conf->name,
+		            port->conf->socket, strerror(-err));
+	return err;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static int port_create_dev(struct port *port, uint16_t mtu)
+{
+	const struct conf_port *conf = port->conf;
+	const struct vhost_dev_config config = {
+		.features = vhost_dev_default_features() & conf->features_mask,
+		.protocol_features = vhost_dev_default_protocol_features(),
+		.max_queue_pairs = conf->queues,
+		.max_mtu = mtu,
+	};
+
+	return vhost_dev_new(&config, &port_dev_ops, port, &port->dev);
+}
+
+static int port_copy_macs(struct port *port)
+{
+	const struct conf_port *conf = port->conf;
+	uint64_t *keys = calloc(conf->n_macs + 1, sizeof(*keys));
+
+	if (!keys)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < conf->n_macs; i++)
+		keys[i] = fdb_mac(conf->macs[i].addr);
+	port->mac_keys = keys;
+	port->n_macs = conf->n_macs;
+	return 0;
+}
+
+static int port_init(struct port *port, uint16_t mtu, char **ret_why)
+{
+	struct port_conn *c = port->conn;
+	size_t n = 2u * port->conf->queues;
+	int err;
+
+	port->queues = aligned_alloc(CACHE_LINE, n * sizeof(*port->queues));
+	c->rxset = calloc(1, sizeof(*c->rxset));
+	if (!port->queues || !c->rxset)
+		return -ENOMEM;
+	memset(port->queues, 0, n * sizeof(*port->queues));
+	atomic_store_explicit(&port->rxset, c->rxset, memory_order_relaxed);
+	err = port_copy_macs(port);
+	if (err < 0)
+		return err;
+	err = port_create_dev(port, mtu);
+	if (err < 0)
+		return err;
+	if (port->conf->listen)
+		return port_listen(port, ret_why);
+	err = loop_add_timer(c->loop, port_on_retry, port, &c->retry);
+	if (!err)
+		loop_set_timer(c->retry, 1, 0);
+	return err;
+}
+
+int port_new(const struct conf *conf, uint32_t index, struct nic *nic, uint16_t mtu,
+             struct loop *loop, const struct port_ops *ops, void *owner, struct port **ret_port,
+             char **ret_why)
+{
+	struct port *port = aligned_alloc(CACHE_LINE, sizeof(*port));
+	struct port_conn *c = calloc(1, sizeof(*c));
+	int err;
+
+	*ret_why = NULL;
+	if (!port || !c) {
+		free(port);
+		free(c);
+		return -ENOMEM;
+	}
+	*port = (struct port){.id = index + 1, .index = index, .nic = nic, .conn = c};
+	*c = (struct port_conn){.loop = loop,
+	                        .ops = ops,
+	                        .owner = owner,
+	                        .listen_fd = -1,
+	                        .retry_ms = PORT_RETRY_MIN_MS,
+	                        .since_ms = port_now_ms()};
+	port->conf = &conf->ports[index];
+	port->vlan = port->conf->vlan;
+	port->own_macs_only = port->conf->own_macs_only;
+	err = port_init(port, mtu, ret_why);
+	if (err < 0) {
+		if (!*ret_why)
+			port_format(ret_why, "port %s: %s", port->conf->name, strerror(-err));
+		port_free(port);
+		return err;
+	}
+	*ret_port = port;
+	return 0;
+}
+
+void port_free(struct port *port)
+{
+	struct port_conn *c;
+
+	if (!port)
+		return;
+	c = port->conn;
+	if (port->dev)
+		port_disconnect(port, 0);
+	loop_remove(c->listen_source);
+	loop_remove(c->retry);
+	if (c->listen_fd >= 0)
+		close(c->listen_fd);
+	if (c->bound)
+		unlink(port->conf->socket);
+	vhost_dev_free(port->dev);
+	free(c->rxset);
+	free(c);
+	free((void *)(uintptr_t)port->mac_keys);
+	free(port->queues);
+	free(port);
+}
+
+void port_check(struct port *port)
+{
+	vhost_dev_report_faults(port->dev);
+	if (vhost_dev_fd(port->dev) >= 0 && vhost_dev_broken(port->dev))
+		port_disconnect(port, -EPROTO);
+}
+
+static const char *port_state(const struct port *port)
+{
+	if (vhost_dev_fd(port->dev) >= 0)
+		return vhost_dev_state_name(vhost_dev_get_state(port->dev));
+	return port->conf->listen ? "listening" : "connecting";
+}
+
+void port_get_info(const struct port *port, struct port_info *ret_info)
+{
+	const struct port_conn *c = port->conn;
+
+	*ret_info = (struct port_info){
+		.state = port_state(port),
+		.since_ms = c->since_ms,
+		.n_connects = c->n_connects,
+		.peer_pid = c->peer_pid,
+	};
+	memcpy(ret_info->last_error, c->last_error, sizeof(ret_info->last_error));
+}
+
+bool port_is_up(const struct port *port)
+{
+	return port->conn->up;
+}
+
+const char *port_from_drop_name(enum port_from_drop reason)
+{
+	static const char *const names[] = {
+		[PORT_FROM_MALFORMED] = "malformed", [PORT_FROM_OFFLOAD] = "offload",
+		[PORT_FROM_OVERSIZE] = "oversize",   [PORT_FROM_VLAN] = "vlan",
+		[PORT_FROM_SPOOFED] = "spoofed",     [PORT_FROM_NO_ROUTE] = "no-route",
+		[PORT_FROM_HAIRPIN] = "hairpin",     [PORT_FROM_DISABLED] = "disabled",
+		[PORT_FROM_NIC_DOWN] = "nic-down",   [PORT_FROM_NIC_FULL] = "nic-full",
+	};
+
+	static_assert(ARRAY_SIZE(names) == PORT_FROM_N, "a name for each reason");
+	return names[reason];
+}
+
+const char *port_to_drop_name(enum port_to_drop reason)
+{
+	static const char *const names[] = {
+		[PORT_TO_NO_BUFFER] = "no-buffer",
+		[PORT_TO_TOO_BIG] = "too-big",
+	};
+
+	static_assert(ARRAY_SIZE(names) == PORT_TO_N, "a name for each reason");
+	return names[reason];
+}

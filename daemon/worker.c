@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+#include <urcu-qsbr.h>
+
+#include "group_tap.h"
+#include "spin.h"
+#include "vhost_sigbus.h"
+#include "vhost_split.h"
+#include "worker.h"
+
+#define WORKER_RETRY_MS 1 /* sleep of a worker with frames that a nic did not take yet */
+
+struct worker {
+	_Atomic(struct worker_plan *) plan;
+	_Atomic bool stop;
+	struct worker_params params;
+	struct fwd *fwd;
+	int epoll_fd, wake_fd;
+	int tid;
+	uint64_t sigbus_events; /* as last told to the control thread */
+	pthread_t thread;
+	struct worker_stats stats;
+};
+
+struct worker_plan *worker_plan_new(uint32_t n_nics, uint32_t n_taps, uint32_t n_uplinks,
+                                    uint32_t n_guests)
+{
+	struct worker_plan *plan = calloc(1, sizeof(*plan));
+
+	if (!plan)
+		return NULL;
+	/* One more of each: calloc(0) may return NULL. */
+	plan->nics = calloc(n_nics + 1, sizeof(*plan->nics));
+	plan->taps = calloc(n_taps + 1, sizeof(*plan->taps));
+	plan->guests = calloc(n_guests + 1, sizeof(*plan->guests));
+	plan->uplinks = calloc(n_uplinks + 1, sizeof(struct xsk_queue *));
+	if (!plan->nics || !plan->taps || !plan->guests || !plan->uplinks) {
+		worker_plan_free(plan);
+		return NULL;
+	}
+	return plan;
+}
+
+void worker_plan_free(struct worker_plan *plan)
+{
+	if (!plan)
+		return;
+	free(plan->nics);
+	free(plan->taps);
+	free(plan->guests);
+	free(plan->uplinks);
+	free(plan);
+}
+
+static uint64_t worker_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* One burst from each source. */
+static uint32_t worker_round(struct worker *w, struct worker_plan *plan)
+{
+	struct fwd *f = w->fwd;
+	uint32_t n = 0;
+
+	f->blocked = false;
+	for (uint32_t i = 0; i < plan->n_nics; i++)
+		n += fwd_from_nic(f, &plan->nics[i]);
+	for (uint32_t i = 0; i < plan->n_taps; i++)
+		n += fwd_from_tap(f, plan->taps[i].nic, plan->taps[i].tap, plan->taps[i].counters);
+	for (uint32_t i = 0; i < plan->n_guests; i++)
+		n += fwd_from_guest(f, &plan->guests[i]);
+	fwd_flush_uplinks(f);
+	if (unlikely(f->fault || vhost_sigbus_events() != w->sigbus_events)) {
+		f->fault = false;
+		w->sigbus_events = vhost_sigbus_events();
+		w->params.ring_failed(w->params.owner);
+	}
+	return n;
+}
+
+/* Frames that the kernel has not taken from our transmit rings: it wants another kick. */
+static bool worker_push_uplinks(const struct worker *w, const struct worker_plan *plan)
+{
+	bool behind = false;
+
+	for (uint32_t i = 0; i < plan->n_uplinks; i++) {
+		struct xsk_queue *q = plan->uplinks[i];
+
+		if (!spin_try(&q->tx_lock, w->fwd->tag)) {
+			behind = true; /* another worker sends on it just now; look again */
+			continue;
+		}
+		if (unlikely(xsk_tx_waiting(q))) {
+			xsk_tx_kick(q);
+			xsk_tx_complete(q);
+			behind |= xsk_tx_waiting(q);
+		}
+		spin_unlock(&q->tx_lock);
+	}
+	return behind;
+}
+
+/*
+ * Ask for kicks everywhere and look once more. Rings that were asked before have not been touched
+ * since: their guests will kick. Returns true if there is something to do after all.
+ */
+static bool worker_arm(struct worker_plan *plan)
+{
+	bool more = false;
+
+	for (uint32_t i = 0; i < plan->n_guests; i++) {
+		struct fwd_guest_source *src = &plan->guests[i];
+		const struct vhost_vq_map *map = vhost_vq_get_map(src->vq);
+
+		if (!map || src->vq->notify_on || src->blocked_since_ns)
+			continue;
+		more |= vhost_split_want_kicks(src->vq, map);
+	}
+	for (uint32_t i = 0; i < plan->n_nics; i++)
+		more |= xsk_cons_nb_avail(&plan->nics[i].q->rx, 1) > 0;
+	for (uint32_t i = 0; i < plan->n_taps; i++) {
+		struct group_frame g;
+
+		more |= group_tap_peek(plan->taps[i].tap, &g);
+	}
+	return more;
+}
+
+static void worker_sleep(struct worker *w, int timeout_ms)
+{
+	struct epoll_event events[16];
+
+	counter_add(&w->stats.sleeps, 1);
+	atomic_store_explicit(&w->stats.sleeping, true, memory_order_relaxed);
+	urcu_qsbr_thread_offline();
+	epoll_wait(w->epoll_fd, events, ARRAY_SIZE(events), timeout_ms);
+	urcu_qsbr_thread_online();
+	atomic_store_explicit(&w->stats.sleeping, false, memory_order_relaxed);
+}
+
+static void worker_loop(struct worker *w)
+{
+	const uint64_t patience_ns = (uint64_t)w->params.busy_poll_us * 1000;
+	uint64_t idle_since = 0;
+
+	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
+		struct worker_plan *plan;
+		uint32_t n;
+		bool behind;
+
+		urcu_qsbr_quiescent_state();
+		plan = atomic_load_explicit(&w->plan, memory_order_acquire);
+		n = worker_round(w, plan);
+		if (n) {
+			counter_add(&w->stats.rounds, 1);
+			counter_add(&w->stats.frames, n);
+			idle_since = 0;
+			continue;
+		}
+		if (plan->must_poll) {
+			worker_push_uplinks(w, plan);
+			continue;
+		}
+		if (!idle_since)
+			idle_since = worker_now_ns();
+		if (worker_now_ns() - idle_since < patience_ns) {
+			cpu_relax();
+			continue;
+		}
+		behind = worker_push_uplinks(w, plan) || w->fwd->blocked;
+		if (!worker_arm(plan))
+			worker_sleep(w, behind ? WORKER_RETRY_MS : -1);
+	}
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	w->tid = gettid();
+	urcu_qsbr_register_thread();
+	worker_loop(w);
+	urcu_qsbr_unregister_thread();
+	return NULL;
+}
+
+static int worker_spawn(struct worker *w)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	cpu_set_t cpus;
+	char name[16];
+	int err;
+
+	CPU_ZERO(&cpus);
+	CPU_SET((size_t)w->params.cpu, &cpus);
+	pthread_attr_init(&attr);
+	err = pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
+	if (!err) {
+		/* Signals belong to the control thread; SIGBUS cannot be blocked away from us. */
+		sigfillset(&all);
+		sigdelset(&all, SIGBUS);
+		sigdelset(&all, SIGSEGV);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		err = pthread_create(&w->thread, &attr, worker_main, w);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	pthread_attr_destroy(&attr);
+	if (err)
+		return -err;
+	snprintf(name, sizeof(name), "worker%u", w->params.id);
+	pthread_setname_np(w->thread, name);
+	return 0;
+}
+
+static void worker_free(struct worker *w)
+{
+	if (w->epoll_fd >= 0)
+		close(w->epoll_fd);
+	if (w->wake_fd >= 0)
+		close(w->wake_fd);
+	fwd_free(w->fwd);
+	worker_plan_free(atomic_load_explicit(&w->plan, memory_order_relaxed));
+	free(w);
+}
+
+int worker_start(const struct worker_params *params, struct worker **ret_worker)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	int err;
+
+	if (!w)
+		return -ENOMEM;
+	w->params = *params;
+	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	atomic_store_explicit(&w->plan, worker_plan_new(0, 0, 0, 0), memory_order_relaxed);
+	err = -errno;
+	if (w->epoll_fd < 0 || w->wake_fd < 0)
+		goto fail;
+	err = -ENOMEM;
+	if (!atomic_load_explicit(&w->plan, memory_order_relaxed))
+		goto fail;
+	err = fwd_new(params->id, params->n_workers, &w->fwd);
+	if (err < 0)
+		goto fail;
+	err = worker_watch(w, w->wake_fd);
+	if (err < 0)
+		goto fail;
+	err = worker_spawn(w);
+	if (err < 0)
+		goto fail;
+	*ret_worker = w;
+	return 0;
+fail:
+	worker_free(w);
+	return err;
+}
+
+static void worker_wake(struct worker *w)
+{
+	uint64_t one = 1;
+	ssize_t n = write(w->wake_fd, &one, sizeof(one));
+
+	/* EAGAIN: it was never read and is full after 2^64 wakes; the edge comes all the same. */
+	(void)n;
+}
+
+void worker_stop(struct worker *w)
+{
+	if (!w)
+		return;
+	atomic_store_explicit(&w->stop, true, memory_order_relaxed);
+	worker_wake(w);
+	pthread_join(w->thread, NULL);
+	worker_free(w);
+}
+
+struct worker_plan *worker_swap_plan(struct worker *w, struct worker_plan *plan)
+{
+	struct worker_plan *old = atomic_exchange_explicit(&w->plan, plan, memory_order_acq_rel);
+
+	worker_wake(w);
+	return old;
+}
+
+void worker_quiesce(void)
+{
+	urcu_qsbr_synchronize_rcu();
+}
+
+int worker_watch(struct worker *w, int fd)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+
+	return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+void worker_unwatch(struct worker *w, int fd)
+{
+	epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+const struct worker_stats *worker_get_stats(const struct worker *w)
+{
+	return &w->stats;
+}
+
+uint64_t worker_cpu_time_us(const struct worker *w)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(w->thread, &clock) || clock_gettime(clock, &ts) < 0)
+		return 0;
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+int worker_cpu(const struct worker *w)
+{
+	return w->params.cpu;
+}
+
+int worker_tid(const struct worker *w)
+{
+	return w->tid;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * worker.h - a pinned thread that polls rings, and sleeps when there is nothing to do
+ *
+ * A worker goes round its plan: nic queues, group taps, guests' transmit rings; one burst each.
+ * After `busy-poll-us` without a frame it asks the guests for kicks, looks once more, and sleeps in
+ * epoll on kick descriptors, AF_XDP sockets and its own wake-up descriptor. All are edge
+ * triggered and never read: an event only ends the sleep, what there is to do shows in the rings.
+ * So a descriptor that is always readable cannot keep a worker awake.
+ *
+ * Plans are immutable and replaced whole by the control thread. A worker is a reader in the sense
+ * of liburcu's QSBR flavour: between two rounds it holds no pointer, and while it sleeps it counts
+ * as offline, so that waiting for it costs nothing.
+ */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include "base.h"
+#include "forward.h"
+
+struct worker;
+
+struct worker_tap {
+	struct nic *nic;
+	struct group_tap *tap;
+	struct nic_counters *counters;
+};
+
+/* What a worker polls. The arrays belong to the plan; sources' own state is the worker's. */
+struct worker_plan {
+	uint32_t n_nics, n_taps, n_uplinks, n_guests;
+	bool must_poll; /* a front end gave no kick descriptor: never sleep */
+	struct fwd_nic_source *nics;
+	struct worker_tap *taps;
+	struct xsk_queue **uplinks; /* where this worker's guests send */
+	struct fwd_guest_source *guests;
+};
+
+struct worker_stats {
+	_Atomic uint64_t rounds; /* with work */
+	_Atomic uint64_t frames;
+	_Atomic uint64_t sleeps;
+	_Atomic bool sleeping;
+};
+
+struct worker_params {
+	uint32_t id;
+	uint32_t n_workers;
+	int cpu;
+	uint32_t busy_poll_us;
+	void (*ring_failed)(void *owner); /* or memory was lost; called on the worker */
+	void *owner;
+};
+
+/** worker_plan_new() - room for so many sources. Return: NULL without memory. */
+struct worker_plan *worker_plan_new(uint32_t n_nics, uint32_t n_taps, uint32_t n_uplinks,
+                                    uint32_t n_guests);
+void worker_plan_free(struct worker_plan *plan); /* takes NULL */
+
+/** worker_start() - Return: 0, or -errno of creating or pinning the thread */
+int worker_start(const struct worker_params *params, struct worker **ret_worker);
+
+/** worker_stop() - end the thread and free it. Takes NULL. */
+void worker_stop(struct worker *worker);
+
+/**
+ * worker_swap_plan() - publish a plan and wake the worker
+ * Return: the plan before, to be freed after the next worker_quiesce(). Control thread.
+ */
+struct worker_plan *worker_swap_plan(struct worker *worker, struct worker_plan *plan);
+
+/** worker_quiesce() - return when no worker holds a pointer from before the call. Control thread.
+ */
+void worker_quiesce(void);
+
+/** worker_watch() - let @fd end the worker's sleep. @fd is borrowed. Return: 0 or -errno. */
+int worker_watch(struct worker *worker, int fd);
+void worker_unwatch(struct worker *worker, int fd);
+
+const struct worker_stats *worker_get_stats(const struct worker *worker);
+uint64_t worker_cpu_time_us(const struct worker *worker);
+int worker_cpu(const struct worker *worker);
+int worker_tid(const struct worker *worker);
+
+#endif
