@@ -219,8 +219,9 @@ static void tell_state(struct vhost_dev *dev, bool running)
 		return;
 	dev->running = running;
 	if (running)
-		vhost_dev_info(dev, "running, %" PRIu64 " MiB of guest memory in %u regions",
-		               vhost_mem_bytes(dev->mem) >> 20, dev->mem->n_regions);
+		vhost_dev_info(dev, "running, %" PRIu64 " MiB of guest memory in %u region%s",
+		               vhost_mem_bytes(dev->mem) >> 20, dev->mem->n_regions,
+		               dev->mem->n_regions == 1 ? "" : "s");
 	else
 		vhost_dev_info(dev, "all rings stopped");
 }

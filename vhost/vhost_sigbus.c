@@ -62,7 +62,6 @@ static _Atomic(struct sigbus_chunk *) sigbus_chunks;
 static _Atomic uint64_t sigbus_events;
 static pthread_mutex_t sigbus_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction sigbus_previous;
-static bool sigbus_installed;
 
 /* Handler context. False if the slot is free, changing, or does not hold @addr. */
 static bool sigbus_match(const struct vhost_sigbus_slot *s, uintptr_t addr,
@@ -133,17 +132,20 @@ static void sigbus_handler(int sig, siginfo_t *info, void *context)
 	errno = saved_errno;
 }
 
+/* With the mutex held. Asks each time, since a library may have put a handler of its own in front.
+ */
 static int sigbus_install(void)
 {
 	struct sigaction sa = {.sa_sigaction = sigbus_handler, .sa_flags = SA_SIGINFO | SA_RESTART};
+	struct sigaction current;
 
-	if (sigbus_installed)
-		return 0;
-	sigemptyset(&sa.sa_mask);
-	if (sigaction(SIGBUS, &sa, &sigbus_previous) < 0)
+	if (sigaction(SIGBUS, NULL, &current) < 0)
 		return -errno;
-	sigbus_installed = true;
-	return 0;
+	if ((current.sa_flags & SA_SIGINFO) && current.sa_sigaction == sigbus_handler)
+		return 0;
+	sigbus_previous = current;
+	sigemptyset(&sa.sa_mask);
+	return sigaction(SIGBUS, &sa, NULL) < 0 ? -errno : 0;
 }
 
 /* W: acquires in sigbus_match(); each store stays behind the one before */

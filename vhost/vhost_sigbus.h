@@ -19,7 +19,7 @@ struct vhost_sigbus_slot;
  * @page: page size of the mapped file
  * @ret_slot: to ask and to remove; owned by the caller
  *
- * The first call installs the process-wide handler. Threads that touch guest memory must not
+ * Installs the process-wide handler if it is not in force. Threads that touch guest memory must not
  * block SIGBUS: the kernel kills a process whose fault signal is blocked.
  * Context: any thread but a signal handler.
  * Return: 0, -ENOMEM, or the error of sigaction().
