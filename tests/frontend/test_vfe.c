@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * test_vfe.c - does the test front end notice what it is there to notice?
+ *
+ * A device that lies is played by writing to the used ring by hand; frames are changed, doubled,
+ * swapped and lost by hand. A front end that lets these pass would make every other test blind.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "vfe.h"
+#include "vfe_frame.h"
+#include "vfe_host.h"
+
+enum { LEN = 100, SIZE = 8 };
+
+static const struct vfe_stream stream = {
+	.dst = {{2, 0, 0, 0, 0, 2}}, .src = {{2, 0, 0, 0, 0, 1}}, .id = 7};
+
+static void arrive(struct vfe_tracker *t, uint64_t seq)
+{
+	char frame[LEN];
+
+	vfe_frame_build(&stream, seq, frame, LEN);
+	assert_int_equal(vfe_track(t, frame, LEN), VFE_FRAME_GOOD);
+}
+
+static void test_tracker_counts(void **state)
+{
+	static const uint64_t order[] = {0, 1, 3, 2, 2, 5};
+	struct vfe_tracker t = {.mac = stream.dst};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+		arrive(&t, order[i]);
+	assert_int_equal(t.good, 5);
+	assert_int_equal(t.duplicates, 1);
+	assert_int_equal(t.reordered, 1);
+	assert_int_equal(vfe_tracker_lost(&t), 1);
+	assert_int_equal(t.misdirected, 0);
+	t.mac = stream.src;
+	arrive(&t, 6);
+	assert_int_equal(t.misdirected, 1);
+	vfe_tracker_free(&t);
+}
+
+static void test_any_changed_byte_is_bad(void **state)
+{
+	struct vfe_tracker t = {.mac = stream.dst};
+	char frame[LEN];
+
+	(void)state;
+	vfe_frame_build(&stream, 9, frame, LEN);
+	for (int i = 18; i < LEN; i++) { /* behind the Ethernet header and the magic number */
+		frame[i] ^= 0x20;
+		assert_int_equal(vfe_track(&t, frame, LEN), VFE_FRAME_BAD);
+		frame[i] ^= 0x20;
+	}
+	for (int len = 42; len < LEN; len++)
+		assert_int_equal(vfe_track(&t, frame, (uint32_t)len), VFE_FRAME_BAD);
+	assert_int_equal(vfe_track(&t, frame, LEN), VFE_FRAME_GOOD);
+	assert_int_equal(vfe_track(&t, frame, 14), VFE_FRAME_FOREIGN);
+	vfe_tracker_free(&t);
+}
+
+static void test_vlan_tag_may_come_and_go(void **state)
+{
+	struct vfe_stream tagged = stream;
+	char frame[LEN];
+	uint64_t seq;
+	uint32_t id;
+
+	(void)state;
+	tagged.vlan = 5;
+	vfe_frame_build(&tagged, 3, frame, LEN);
+	assert_int_equal(vfe_frame_check(frame, LEN, &id, &seq), VFE_FRAME_GOOD);
+	memmove(frame + 12, frame + 16, LEN - 16);
+	assert_int_equal(vfe_frame_check(frame, LEN - 4, &id, &seq), VFE_FRAME_GOOD);
+	assert_int_equal(seq, 3);
+}
+
+/* ---- rings: a device without connection ---------------------------------------------------------
+ */
+
+static int setup(void **state)
+{
+	struct vfe *v = calloc(1, sizeof(*v));
+
+	v->fd = v->listen_fd = -1;
+	v->config = (struct vfe_config){.n_pairs = 1,
+	                                .ring_size = SIZE,
+	                                .bufs = {.rx_size = 512, .rx_pieces = 1, .tx_size = 2048}};
+	v->acked = VFE_BIT(VFE_F_VERSION_1) | VFE_BIT(VFE_F_INDIRECT_DESC);
+	v->rings = calloc(2, sizeof(*v->rings));
+	v->n_rings = 2;
+	if (vfe_mem_init(v) || vfe_ring_init(v, 0) || vfe_ring_init(v, 1))
+		return -1;
+	vfe_ring_negotiated(vfe_rxq(v, 0));
+	vfe_ring_negotiated(vfe_txq(v, 0));
+	*state = v;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	vfe_close(*state);
+	return 0;
+}
+
+static void device_uses(struct vfe_ring *r, uint32_t id, uint32_t len)
+{
+	r->used->ring[r->used->idx % r->size] = (struct vfe_used_elem){.id = id, .len = len};
+	r->used->idx++;
+}
+
+static void expect_fault(struct vfe_ring *r)
+{
+	char buf[4096];
+
+	assert_int_equal(r->rx ? vfe_rx(r, buf, sizeof(buf), NULL) : vfe_tx_reap(r), -EPROTO);
+	assert_int_equal(r->v->faults, 1);
+}
+
+static void test_good_frame_is_received(void **state)
+{
+	struct vfe_ring *r = vfe_rxq(*state, 0);
+	char buf[512];
+
+	assert_int_equal(vfe_rx_fill(r), SIZE);
+	memset(r->bufs[0], 0, VFE_HDR_LEN);
+	r->bufs[0][10] = 1; /* num_buffers */
+	memset(r->bufs[0] + VFE_HDR_LEN, 0x5a, 60);
+	device_uses(r, 0, VFE_HDR_LEN + 60);
+	assert_int_equal(vfe_rx(r, buf, sizeof(buf), NULL), 60);
+	assert_int_equal(buf[0], 0x5a);
+	assert_int_equal(vfe_rx(r, buf, sizeof(buf), NULL), 0);
+	assert_int_equal(vfe_room(r), 1);
+}
+
+static void test_head_never_posted(void **state)
+{
+	struct vfe_ring *r = vfe_txq(*state, 0);
+
+	assert_int_equal(vfe_tx(r, "frame", 5, NULL), 0);
+	vfe_flush(r);
+	device_uses(r, 3, 0);
+	expect_fault(r);
+}
+
+static void test_head_used_twice(void **state)
+{
+	struct vfe_ring *r = vfe_txq(*state, 0);
+
+	vfe_tx(r, "frame", 5, NULL);
+	vfe_tx(r, "frame", 5, NULL);
+	vfe_flush(r);
+	device_uses(r, 0, 0);
+	device_uses(r, 0, 0);
+	expect_fault(r);
+}
+
+static void test_used_index_jumps(void **state)
+{
+	struct vfe_ring *r = vfe_txq(*state, 0);
+
+	vfe_tx(r, "frame", 5, NULL);
+	vfe_flush(r);
+	r->used->idx = 2;
+	expect_fault(r);
+}
+
+static void test_length_beyond_buffer(void **state)
+{
+	struct vfe_ring *r = vfe_rxq(*state, 0);
+
+	vfe_rx_fill(r);
+	device_uses(r, 0, 513);
+	expect_fault(r);
+}
+
+static void test_length_below_header(void **state)
+{
+	struct vfe_ring *r = vfe_rxq(*state, 0);
+
+	vfe_rx_fill(r);
+	device_uses(r, 0, 11);
+	expect_fault(r);
+}
+
+static void test_header_not_written(void **state)
+{
+	struct vfe_ring *r = vfe_rxq(*state, 0);
+
+	vfe_rx_fill(r);
+	device_uses(r, 0, VFE_HDR_LEN + 60);
+	expect_fault(r); /* num_buffers is what vfe_rx_fill() left there */
+}
+
+static void test_num_buffers_beyond_used(void **state)
+{
+	struct vfe *v = *state;
+	struct vfe_ring *r = vfe_rxq(v, 0);
+
+	v->acked |= VFE_BIT(VFE_NET_F_MRG_RXBUF);
+	vfe_rx_fill(r);
+	memset(r->bufs[0], 0, VFE_HDR_LEN);
+	r->bufs[0][10] = 2;
+	device_uses(r, 0, 512);
+	expect_fault(r);
+}
+
+static void test_out_of_order(void **state)
+{
+	struct vfe *v = *state;
+	struct vfe_ring *r = vfe_rxq(v, 0);
+
+	v->acked |= VFE_BIT(VFE_F_IN_ORDER);
+	vfe_ring_negotiated(r);
+	vfe_rx_fill(r);
+	device_uses(r, 1, VFE_HDR_LEN + 60);
+	expect_fault(r);
+}
+
+static void test_in_order_batch(void **state)
+{
+	struct vfe *v = *state;
+	struct vfe_ring *r = vfe_txq(v, 0);
+
+	v->acked |= VFE_BIT(VFE_F_IN_ORDER);
+	vfe_ring_negotiated(r);
+	for (int i = 0; i < 3; i++)
+		vfe_tx(r, "frame", 5, NULL);
+	vfe_flush(r);
+	r->used->ring[0].id = 2; /* one entry for all three */
+	r->used->idx = 3;
+	assert_int_equal(vfe_tx_reap(r), 3);
+	assert_int_equal(vfe_room(r), SIZE);
+}
+
+static void test_use_without_call(void **state)
+{
+	struct vfe_ring *r = vfe_rxq(*state, 0);
+
+	vfe_rx_fill(r);
+	assert_int_equal(vfe_wait(&r, 1, 10), 0);
+	device_uses(r, 0, VFE_HDR_LEN + 60);
+	assert_int_equal(vfe_wait(&r, 1, 10), 1);
+}
+
+/* A frame in every layout, put together again as a device would walk it. */
+static void test_layouts_carry_the_frame(void **state)
+{
+	static const struct vfe_tx_layout layouts[] = {{.pieces = 1},
+	                                               {.pieces = 1, .hdr_apart = true},
+	                                               {.pieces = 5},
+	                                               {.pieces = 4, .hdr_apart = true},
+	                                               {.pieces = 17, .indirect = true}};
+	struct vfe *v = *state;
+	struct vfe_ring *r = vfe_txq(v, 0);
+	char frame[LEN], seen[LEN + VFE_HDR_LEN];
+
+	vfe_frame_build(&stream, 1, frame, LEN);
+	for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
+		const struct vfe_desc *table = r->desc;
+		uint16_t head, d;
+		size_t n = 0;
+
+		assert_int_equal(vfe_tx(r, frame, LEN, &layouts[i]), 0);
+		vfe_flush(r);
+		d = head = r->avail->ring[(r->avail->idx - 1) % SIZE];
+		if (table[d].flags & VFE_DESC_INDIRECT) {
+			table = (const void *)(v->regions[0].host + table[d].addr);
+			d = 0;
+		}
+		for (bool more = true; more; d = table[d].next) {
+			assert_in_range(n + table[d].len, 1, sizeof(seen));
+			memcpy(seen + n, v->regions[0].host + table[d].addr, table[d].len);
+			n += table[d].len;
+			more = table[d].flags & VFE_DESC_NEXT;
+		}
+		assert_int_equal(n, LEN + VFE_HDR_LEN);
+		assert_memory_equal(seen + VFE_HDR_LEN, frame, LEN);
+		device_uses(r, head, 0);
+		assert_int_equal(vfe_tx_reap(r), 1);
+		assert_int_equal(vfe_room(r), SIZE);
+	}
+}
+
+static void test_host_answers_and_checks(void **state)
+{
+	struct vfe_host a = {.mac = stream.src, .ip = {198, 18, 0, 1}, .peer_ip = {198, 18, 0, 2}};
+	struct vfe_host b = {.mac = stream.dst, .ip = {198, 18, 0, 2}};
+	uint8_t ask[512], answer[512];
+	uint32_t n = vfe_host_arp(&a, ask);
+
+	(void)state;
+	n = vfe_host_input(&b, ask, n, false, answer);
+	assert_int_equal(n, 60);
+	assert_int_equal(vfe_host_input(&a, answer, n, false, ask), 0);
+	assert_true(a.peer_known);
+	a.last_seq = 4;
+	vfe_host_ping(&a, ask, 131);
+	n = vfe_host_input(&b, ask, 131, false, answer);
+	assert_int_equal(n, 131);
+	answer[100] ^= 1;
+	vfe_host_input(&a, answer, n, false, ask);
+	assert_int_equal(a.bad_checksums, 1);
+	assert_int_equal(a.echo_replies, 0);
+	answer[100] ^= 1;
+	vfe_host_input(&a, answer, n, false, ask);
+	assert_int_equal(a.echo_replies, 1);
+}
+
+#define RING_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_tracker_counts),
+		cmocka_unit_test(test_any_changed_byte_is_bad),
+		cmocka_unit_test(test_vlan_tag_may_come_and_go),
+		cmocka_unit_test(test_host_answers_and_checks),
+		RING_TEST(test_good_frame_is_received),
+		RING_TEST(test_head_never_posted),
+		RING_TEST(test_head_used_twice),
+		RING_TEST(test_used_index_jumps),
+		RING_TEST(test_length_beyond_buffer),
+		RING_TEST(test_length_below_header),
+		RING_TEST(test_header_not_written),
+		RING_TEST(test_num_buffers_beyond_used),
+		RING_TEST(test_out_of_order),
+		RING_TEST(test_in_order_batch),
+		RING_TEST(test_use_without_call),
+		RING_TEST(test_layouts_carry_the_frame),
+	};
+
+	return cmocka_run_group_tests_name("vfe", tests, NULL, NULL);
+}
