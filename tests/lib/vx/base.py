@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[3]
@@ -79,7 +79,26 @@ def cancel(entry):
         _cleanups.remove(entry)
 
 
+@contextmanager
+def undisturbed():
+    """A second Ctrl-C does not interrupt the clean-up after the first."""
+    old = {}
+    for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with suppress(ValueError):
+            old[sig] = signal.signal(sig, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for sig, handler in old.items():
+            signal.signal(sig, handler)
+
+
 def run_cleanups():
+    with undisturbed():
+        _run_cleanups()
+
+
+def _run_cleanups():
     while _cleanups:
         func, args = _cleanups.pop()
         try:
@@ -137,7 +156,9 @@ class Process:
         self._out = open(self.log, "ab")
         self.popen = subprocess.Popen(
             [str(a) for a in argv], stdin=kw.pop("stdin", subprocess.DEVNULL), stdout=self._out,
-            stderr=subprocess.STDOUT, preexec_fn=die_with_parent, **kw)
+            stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
+            start_new_session=True,  # Ctrl-C is for us; we end our children in order
+            **kw)
         self._entry = on_exit(self.kill)
 
     @property

@@ -44,19 +44,21 @@ class Daemon:
 
     nics, ports    lists of mappings, as in the configuration file
     more           further top-level keys
-    The control socket and the pin folder are private to this object unless `more` names them.
+    pin_dir        folder of the pinned maps, removed in the end; default: one of its own
+    The control socket is private to this object, too.
     """
 
     _serial = 0
 
-    def __init__(self, workdir, ns=None, nics=(), ports=(), workers=({"cpu": 0},), **more):
+    def __init__(self, workdir, ns=None, nics=(), ports=(), workers=({"cpu": 0},),
+                 pin_dir=None, **more):
         base.need_root()
         need_bpffs()
         Daemon._serial += 1
         self.workdir, self.ns = Path(workdir), ns
         self.program, self.ctl_program = base.binary("vhost-xdpd"), base.binary("vhost-xdpctl")
         self.control = self.workdir / f"control{Daemon._serial}.sock"
-        self.pin_dir = BPFFS / f"{PREFIX}{os.getpid()}-{Daemon._serial}"
+        self.pin_dir = Path(pin_dir or BPFFS / f"{PREFIX}{os.getpid()}-{Daemon._serial}")
         self.config = {"control-socket": str(self.control), "pin-dir": str(self.pin_dir),
                        "workers": [dict(w) for w in workers], "nics": [dict(n) for n in nics],
                        "ports": [dict(p) for p in ports], **more}

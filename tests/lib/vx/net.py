@@ -91,6 +91,11 @@ class Namespace:
         wait_for(lambda: self.ping(address, count=1, deadline=1), timeout,
                  f"answer from {address} to {self.name}")
 
+    def ping_responders(self, address, seconds=3, opts=()):
+        """Everyone who answers a broadcast or multicast ping."""
+        done = self.run("ping", "-n", "-i", "0.5", "-w", seconds, *opts, address, check=False)
+        return {m[1] for m in re.finditer(r"bytes from ([0-9a-f.:]+[0-9a-f])", done.stdout)}
+
     def iperf_server(self, log, port=5201):
         base.tool("iperf3")
         server = self.spawn("iperf3 -s", ["iperf3", "-s", "-p", port], log)

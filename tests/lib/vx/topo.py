@@ -77,6 +77,10 @@ class Topology:
         return guests
 
     def close(self):
+        with base.undisturbed():
+            self._close()
+
+    def _close(self):
         errors = []
         while self._open:
             thing = self._open.pop()
