@@ -20,7 +20,7 @@
 struct group_tap;
 
 struct group_frame {
-	const uint8_t *data; /* Ethernet frame without 802.1Q tag */
+	uint8_t *data; /* Ethernet frame without 802.1Q tag; writable (our ring) */
 	uint32_t len;
 	uint16_t vlan;     /* id of the tag that was taken off, 0: none or priority tag */
 	bool partial_csum; /* a local stack left the checksum unfinished; csum_* say where */
@@ -28,7 +28,8 @@ struct group_frame {
 };
 
 /**
- * group_tap_open() - @frame_max: longest frame to take, longer ones are counted and dropped.
+ * group_tap_open() - @frame_max: longest frame to take, longer ones are counted and dropped; 0: the
+ * tap receives nothing and is there for group_tap_send().
  * Needs CAP_NET_RAW. Control thread. Return: 0 or -errno.
  */
 int group_tap_open(uint32_t ifindex, uint32_t frame_max, struct group_tap **ret_tap);

@@ -629,6 +629,13 @@ int steer_unload(const char *pin_dir, const char *nic)
 	return err;
 }
 
+bool steer_is_attached(const struct steer *steer)
+{
+	struct bpf_link_info info;
+
+	return !steer_link_info(steer->links[STEER_LINK_NIC], &info) && info.xdp.ifindex;
+}
+
 uint32_t steer_prog_id(const struct steer *steer)
 {
 	return steer->prog_id;

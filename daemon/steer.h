@@ -60,6 +60,9 @@ int steer_set_table(struct steer *steer, const struct steer_entry *entries, uint
 /** steer_set_config() - change the actions or the dedicated port; abi and ifindex are filled in */
 int steer_set_config(struct steer *steer, const struct steer_config *config);
 
+/** steer_get_config() - what the kernel's map holds */
+int steer_get_config(const struct steer *steer, struct steer_config *ret_config);
+
 int steer_set_port_state(struct steer *steer, uint32_t port, enum steer_port_state state);
 
 /** steer_bind_queue() - put an AF_XDP socket into xsks and its mirror; fd -1 takes it out */
@@ -70,6 +73,8 @@ int steer_read_verdicts(const struct steer *steer, struct steer_counter *ret);
 int steer_read_port(const struct steer *steer, uint32_t port, struct steer_counter *ret);
 
 const char *steer_verdict_name(enum steer_verdict verdict);
+/** steer_is_attached() - false after the device was deleted */
+bool steer_is_attached(const struct steer *steer);
 uint32_t steer_prog_id(const struct steer *steer);
 bool steer_is_adopted(const struct steer *steer); /* pins of an earlier daemon were taken over */
 

@@ -242,7 +242,15 @@ int steer_set_config(struct steer *steer, const struct steer_config *config)
 	value.ifindex = steer->ifindex;
 	if (bpf_map_update_elem(steer->maps[STEER_MAP_CONFIG], &zero, &value, BPF_ANY) < 0)
 		return -errno;
-	steer->config = value;
+	return 0;
+}
+
+int steer_get_config(const struct steer *steer, struct steer_config *ret_config)
+{
+	uint32_t zero = 0;
+
+	if (bpf_map_lookup_elem(steer->maps[STEER_MAP_CONFIG], &zero, ret_config) < 0)
+		return -errno;
 	return 0;
 }
 

@@ -31,7 +31,6 @@ struct steer {
 	bool adopted;
 	uint32_t n_cpus; /* possible ones: values in a per-CPU map */
 	uint32_t prog_id;
-	struct steer_config config;
 	int maps[STEER_N_MAPS];
 	int progs[STEER_N_LINKS];
 	int links[STEER_N_LINKS];
