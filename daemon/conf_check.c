@@ -52,6 +52,7 @@ struct conf_build {
 struct conf_entry {
 	const struct conf_doc *doc;
 	const yaml_node_t *map;
+	uint32_t number; /* in its list, from 1 */
 };
 
 static struct conf_pos entry_pos(const struct conf_entry *e, const char *key)
@@ -432,8 +433,9 @@ static int conf_add_macs(struct conf_build *b, const struct conf_entry *e,
 		if (b->full->pub.nics[port->nic_index].mode == CONF_NIC_DEDICATED)
 			return 0;
 		return conf_fail(b->ret_error, conf_pos_of(e->doc, e->map),
-		                 "ports entry: the key 'macs' is missing (only a port on a "
-		                 "dedicated nic can do without)");
+		                 "ports entry %u: the key 'macs' is missing (only a port on a "
+		                 "dedicated nic can do without)",
+		                 e->number);
 	}
 	port->macs = calloc(raw->macs_count, sizeof(*port->macs));
 	if (!port->macs)
@@ -584,7 +586,7 @@ static int conf_add_main(struct conf_build *b, const struct conf_doc *doc)
 {
 	struct conf *c = &b->full->pub;
 	const struct conf_raw *raw = doc->raw;
-	struct conf_entry e = {doc, doc->root};
+	struct conf_entry e = {.doc = doc, .map = doc->root};
 	int err;
 
 	err = conf_copy(b,
@@ -623,7 +625,7 @@ static int conf_add_list(struct conf_build *b, const struct conf_doc *doc, enum 
 	int err = 0;
 
 	for (uint32_t i = 0; i < n && err == 0; i++) {
-		struct conf_entry e = {doc, conf_item(doc, node, i)};
+		struct conf_entry e = {doc, conf_item(doc, node, i), i + 1};
 
 		if (list == CONF_WORKERS)
 			err = conf_add_worker(b, &e, &raw->workers[i]);

@@ -717,7 +717,7 @@ static void test_system(void **state)
 	expect_system("control-socket: /tmp/c\n" WN
 	              "ports: [{name: a, nic: n0, macs: [\"02:00:00:00:00:01\"], socket: "
 	              "/dev/null/a}]\n",
-	              "main.yaml:7:66: socket: '/dev/null' is not a folder");
+	              "main.yaml:7:65: socket: '/dev/null' is not a folder");
 	expect_system("control-socket: /tmp/c\n" WN
 	              "ports: [{name: a, nic: n0, macs: [\"02:00:00:00:00:01\"], socket: /tmp/a, "
 	              "socket-owner: vx-no-such-user}]\n",
