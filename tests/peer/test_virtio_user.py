@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""DPDK's virtio-user driver (testpmd) as front end of the daemon."""
+import os
+import time
+
+import pytest
+
+from vx.base import run, wait_for
+from vx.peers import Hugepages, Testpmd
+from vx.topo import Topology, guest_mac
+
+FE_CPU = (os.cpu_count() or 1) - 1
+BURST = 2000
+
+
+def vdev(topo, i, options=""):
+    return (f"net_virtio_user{i},path={topo.socket(i)},mac={guest_mac(i)},queue_size=256"
+            f"{',' + options if options else ''}")
+
+
+@pytest.fixture
+def lab(request):
+    before = request.session.testsfailed
+    topo = Topology("vuser")
+    try:
+        topo.wire.sysctl("net.ipv6.conf.wire0.disable_ipv6", 1)
+        topo.host.sysctl("net.ipv6.conf.nic0.disable_ipv6", 1)
+        yield topo
+    finally:
+        topo.failed = request.session.testsfailed > before
+        topo.close()
+
+
+def testpmd(topo, vdevs, mode, *options, **keys):
+    return topo.add(Testpmd(topo.workdir, vdevs, mode, options, cpu=FE_CPU, **keys))
+
+
+def send_from_wire(topo, dst, count, size=60):
+    """Exactly `count` numbered UDP-like frames from the wire to a MAC."""
+    script = f"""
+import socket, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("wire0", 0))
+head = bytes.fromhex("{dst.replace(':', '')}") + s.getsockname()[4] + b"\\x88\\xb5"
+for i in range({count}):
+    s.send(head + i.to_bytes(4, "big") + bytes({size} - 18))
+    if i % 32 == 31:
+        time.sleep(0.001)
+"""
+    topo.wire.run("/usr/bin/python3", "-c", script)
+
+
+VARIANTS = {
+    "memfd": ("", False),
+    "hugepages": ("", True),
+    "no-mergeable": ("mrg_rxbuf=0", False),
+    "no-in-order": ("in_order=0", False),
+    "plain": ("mrg_rxbuf=0,in_order=0", False),
+}
+
+
+@pytest.fixture(params=VARIANTS, ids=list(VARIANTS))
+def variant(request):
+    options, huge = VARIANTS[request.param]
+    if not huge:
+        yield options, False
+        return
+    with Hugepages(300):
+        yield options, True
+
+
+def test_receive_from_the_wire(lab, variant):
+    """Every frame that the wire sends to the port's address arrives, and no other."""
+    options, huge = variant
+    lab.daemon(1).start()
+    fe = testpmd(lab, [vdev(lab, 0, options)], "rxonly", huge=huge)
+    fe.start()
+    time.sleep(0.5)
+    fe.command("clear port stats all")
+    send_from_wire(lab, guest_mac(5), 100)  # nobody's
+    send_from_wire(lab, guest_mac(0), BURST)
+    wait_for(lambda: fe.stats()["rx"] >= BURST, 5, lambda: f"{BURST} frames: {fe.stats()}")
+    time.sleep(0.3)
+    stats = fe.stats()
+    assert stats["rx"] == BURST and stats["rx_missed"] == 0, stats
+    assert stats["rx_bytes"] == BURST * 60, stats
+
+
+def test_transmit_to_the_wire(lab, variant):
+    """What the front end sends leaves on the wire. txonly is faster than any veth, so the count at
+    the wire is what was forwarded, never more than was sent."""
+    options, huge = variant
+    lab.daemon(1).start()
+    before = wire_rx(lab)
+    fe = testpmd(lab, [vdev(lab, 0, options)], "txonly", f"--eth-peer=0,{lab.wire.mac('wire0')}",
+                 huge=huge)
+    fe.start()
+    time.sleep(2)
+    fe.command("stop")
+    sent = fe.stats()["tx"]
+    time.sleep(0.5)
+    got = wire_rx(lab) - before
+    print(f"sent {sent}, wire got {got}")
+    assert 10000 < got <= sent
+
+
+def wire_rx(topo):
+    import json
+    link = json.loads(topo.wire.ip("-s", "-j", "link", "show", "dev", "wire0").stdout)[0]
+    stats = link.get("stats64") or link["stats"]
+    return stats["rx"]["packets"]
+
+
+def test_transmit_to_another_port(lab, variant):
+    """Port to port within the daemon, at full speed, over all sizes that testpmd mixes."""
+    options, huge = variant
+    lab.daemon(2).start()
+    rx = testpmd(lab, [vdev(lab, 1, options)], "rxonly", huge=huge)
+    rx.start()
+    tx = testpmd(lab, [vdev(lab, 0, options)], "txonly", f"--eth-peer=0,{guest_mac(1)}", huge=huge)
+    for sizes in ("64", "1518", "64,100,1200"):
+        tx.command(f"set txpkts {sizes}")
+        for side in (tx, rx):
+            side.command("clear port stats all")
+        tx.start()
+        time.sleep(1)
+        tx.command("stop")
+        time.sleep(0.3)
+        sent, got = tx.stats()["tx"], rx.stats()
+        size = sum(map(int, sizes.split(",")))
+        print(f"{sizes}: sent {sent}, received {got['rx']}")
+        # Frames that the sender left in its ring are forwarded after its count was read.
+        assert 1000 < got["rx"] <= sent + 256
+        assert got["rx_bytes"] == got["rx"] * size
+
+
+def test_ping_pong_between_two_ports(lab):
+    """Two processes throw a burst of frames back and forth; not one is lost or doubled."""
+    lab.daemon(2).start()
+    a = testpmd(lab, [vdev(lab, 0)], "mac", f"--eth-peer=0,{guest_mac(1)}", memory=128)
+    b = testpmd(lab, [vdev(lab, 1)], "mac", f"--eth-peer=0,{guest_mac(0)}", memory=128)
+    b.start()
+    a.command("start tx_first 1")
+    time.sleep(2)
+    a.command("stop")
+    b.command("stop")
+    print(a.stats(), b.stats())
+    for side in (a, b):
+        assert side.stats()["rx"] > 1000
+    # 32 frames circle; each hop is counted once on both sides.
+    assert abs(a.stats()["tx"] - b.stats()["rx"]) <= 32
+    assert abs(b.stats()["tx"] - a.stats()["rx"]) <= 32
+
+
+def test_forwarding_between_two_ports(lab):
+    """One process with both ports: in through vm0, out through vm1 back to the wire."""
+    lab.daemon(2).start()
+    wire = lab.wire.mac("wire0")
+    fe = testpmd(lab, [vdev(lab, 0), vdev(lab, 1)], "mac", f"--eth-peer=1,{wire}",
+                 f"--eth-peer=0,{wire}")
+    fe.start()
+    time.sleep(0.5)
+    fe.command("clear port stats all")
+    before = wire_rx(lab)
+    send_from_wire(lab, guest_mac(0), BURST)
+    wait_for(lambda: wire_rx(lab) - before >= BURST, 5,
+             lambda: f"{BURST} frames back at the wire: {wire_rx(lab) - before}")
+    time.sleep(0.3)
+    assert wire_rx(lab) - before == BURST
+    assert fe.stats(0)["rx"] == BURST and fe.stats(1)["tx"] == BURST
+
+
+def test_two_queue_pairs(lab):
+    lab.daemon(2, workers=[{"cpu": 0}, {"cpu": FE_CPU}]).start()
+    rx = testpmd(lab, [vdev(lab, 1, "queues=2")], "rxonly", "--rxq=2", "--txq=2")
+    tx = testpmd(lab, [vdev(lab, 0, "queues=2")], "txonly", "--rxq=2", "--txq=2",
+                 f"--eth-peer=0,{guest_mac(1)}")
+    rx.start()
+    tx.start()
+    time.sleep(1.5)
+    tx.command("stop")
+    time.sleep(0.3)
+    text = rx.command("stop")
+    assert rx.stats()["rx"] > 1000
+    # testpmd tells its streams apart when there are several queues.
+    assert "Queue= 0" in text and "Queue= 1" in text, text
+
+
+def test_front_end_killed_in_full_flight(lab):
+    """kill -9 in the middle of a burst; port and daemon serve the next one."""
+    daemon = lab.daemon(2).start()
+    rx = testpmd(lab, [vdev(lab, 1)], "rxonly")
+    rx.start()
+    for _ in range(3):
+        tx = testpmd(lab, [vdev(lab, 0)], "txonly", f"--eth-peer=0,{guest_mac(1)}")
+        rx.command("clear port stats all")
+        tx.start()
+        time.sleep(0.5)
+        tx.process.kill()
+        run("rm", "-rf", f"/run/dpdk/{tx._runtime.name}")
+        assert rx.stats()["rx"] > 1000
+    assert daemon.process.alive()
+
+
+def test_receiver_killed_in_full_flight(lab):
+    daemon = lab.daemon(2).start()
+    tx = testpmd(lab, [vdev(lab, 0)], "txonly", f"--eth-peer=0,{guest_mac(1)}")
+    tx.start()
+    for _ in range(3):
+        rx = testpmd(lab, [vdev(lab, 1)], "rxonly")
+        rx.start()
+        wait_for(lambda: rx.stats()["rx"] > 1000, 5, "frames for the receiver")
+        rx.process.kill()
+        run("rm", "-rf", f"/run/dpdk/{rx._runtime.name}")
+    assert daemon.process.alive()
+
+
+def test_daemon_connects_and_comes_back(lab):
+    """virtio-user as server: it survives the daemon's restart and kill -9."""
+    ports = [lab.port(0, listen=False)]
+    daemon = lab.daemon(ports=ports).start()
+    fe = testpmd(lab, [vdev(lab, 0, "server=1")], "rxonly")
+    fe.start()
+
+    def flows():
+        before = fe.stats()["rx"]
+        send_from_wire(lab, guest_mac(0), 50)
+        return fe.stats()["rx"] > before
+    wait_for(flows, 10, "frames from the wire")
+    daemon.restart()
+    wait_for(flows, 10, "frames after a restart")
+    daemon.kill()
+    daemon.start()
+    wait_for(flows, 10, "frames after kill -9")
