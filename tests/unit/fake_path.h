@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * fake_path.h - guests, rings and a nic that live in this process, for tests of the data path
+ *
+ * The guest's side of a ring is played by the test: it writes descriptors and reads used entries
+ * itself, so nothing here shares code with what is tested but the layouts.
+ */
+#ifndef FAKE_PATH_H
+#define FAKE_PATH_H
+
+#include "forward.h"
+
+#define FP_PORTS     4
+#define FP_RING      256
+#define FP_MEM       (4u << 20) /* guest memory of a port, in two regions */
+#define FP_GAP       0x10000000ull
+#define FP_XSK_RING  64
+#define FP_XSK_FRAME 2048u
+
+/* A guest's view of one ring. */
+struct fp_ring {
+	struct vhost_vq vq;
+	struct vhost_vq_map map;
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	uint16_t next_desc, avail_idx, used_seen;
+	int call_fd;
+};
+
+struct fp_port {
+	struct port port;
+	struct conf_port conf;
+	struct vhost_mem *mem;
+	uint8_t *bytes; /* region 0 at gpa 0, region 1 at FP_GAP, each half of FP_MEM */
+	uint32_t next_byte;
+	uint64_t mac;
+	struct fp_ring rx, tx;
+	struct fwd_guest_source src;
+};
+
+struct fp_xsk {
+	struct xsk_queue q;
+	uint32_t words[8]; /* producer and consumer of rx, fill, tx, comp */
+	uint32_t flags;
+	struct xdp_desc rx[FP_XSK_RING], tx[FP_XSK_RING];
+	uint64_t fill[FP_XSK_RING], comp[FP_XSK_RING];
+	uint64_t free[FP_XSK_RING];
+	uint8_t *area;
+};
+
+struct fake_path {
+	struct conf_nic nic_conf;
+	struct nic nic;
+	struct nic_view *view;
+	struct nic_counters *counters;
+	struct fp_xsk *xsk;
+	struct fdb *fdb;
+	struct fwd *fwd;
+	struct fp_port *ports;
+};
+
+/** fp_new() - @mode: internal has no wire; others get one fake AF_XDP queue. VLAN of each port. */
+struct fake_path *fp_new(enum conf_nic_mode mode, const uint16_t vlans[FP_PORTS]);
+void fp_free(struct fake_path *fp);
+/** fp_rebuild() - after a test changed ports' fields that the table is built from */
+void fp_rebuild(struct fake_path *fp);
+
+/** fp_alloc() - guest memory: returns its gpa; fp_host() is where the test sees it */
+uint64_t fp_alloc(struct fp_port *p, uint32_t len);
+uint8_t *fp_host(struct fp_port *p, uint64_t gpa);
+
+/** fp_desc() - write one descriptor, returns its number */
+uint16_t fp_desc(struct fp_ring *r, uint64_t gpa, uint32_t len, uint16_t flags, uint16_t next);
+/** fp_avail() - make a chain available */
+void fp_avail(struct fp_ring *r, uint16_t head);
+/** fp_used() - take one used entry; false if there is none */
+bool fp_used(struct fp_ring *r, uint16_t *ret_head, uint32_t *ret_len);
+/** fp_post() - one receive buffer of one descriptor; returns its gpa */
+uint64_t fp_post(struct fp_port *p, uint32_t len);
+
+/** fp_frame() - fill @buf: addresses, ethertype 0x0800, and bytes that depend on @seed */
+void fp_frame(uint8_t *buf, uint32_t len, uint64_t dst, uint64_t src, uint32_t seed);
+/** fp_send() - put header and frame into one descriptor of the port's tx ring */
+void fp_send(struct fp_port *p, const uint8_t *frame, uint32_t len);
+/** fp_run() - let the worker take one burst of the port's tx ring; returns frames taken */
+uint32_t fp_run(struct fake_path *fp, struct fp_port *p);
+
+/** fp_xsk_receive() - a frame arrives at the nic, with metadata for @port unless 0xffffffff */
+void fp_xsk_receive(struct fake_path *fp, const uint8_t *frame, uint32_t len, uint32_t port,
+                    uint16_t flags);
+uint32_t fp_run_nic(struct fake_path *fp);
+/** fp_xsk_sent() - the kernel takes one frame off the tx ring; NULL if there is none */
+const uint8_t *fp_xsk_sent(struct fake_path *fp, uint32_t *ret_len);
+
+#endif
