@@ -89,11 +89,11 @@ struct xsk_queue {
 
 /* The kernel's own counters of a socket (getsockopt XDP_STATISTICS). */
 struct xsk_kernel_stats {
-	uint64_t rx_dropped; /* longer than a chunk, or otherwise refused */
+	uint64_t rx_dropped; /* no chunk was free (see fill_ring_empty), or longer than a chunk */
 	uint64_t rx_invalid_descs;
 	uint64_t tx_invalid_descs;
 	uint64_t rx_ring_full;    /* the daemon was too slow */
-	uint64_t fill_ring_empty; /* the same, seen from the other side */
+	uint64_t fill_ring_empty; /* the daemon was too slow to hand chunks back */
 	uint64_t tx_ring_empty;
 };
 
