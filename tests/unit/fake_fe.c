@@ -234,7 +234,10 @@ bool fe_closed(struct rig *rig)
 {
 	char c;
 
-	return recv(rig->fe, &c, 1, 0) == 0;
+	ssize_t n = recv(rig->fe, &c, 1, 0);
+
+	/* A reset: the device left bytes of ours unread. */
+	return n == 0 || (n < 0 && errno == ECONNRESET);
 }
 
 void fe_set(struct rig *rig, uint32_t id, const void *payload, uint32_t size, const int *fds,
@@ -368,4 +371,35 @@ struct vring_avail *guest_avail(struct rig *rig, uint32_t ring)
 struct vring_used *guest_used(struct rig *rig, uint32_t ring)
 {
 	return (void *)(rig->guest + ring * RIG_RING_SPAN + RIG_USED);
+}
+
+void fe_honest(struct rig *rig)
+{
+	fe_negotiate(rig, vhost_dev_default_features());
+	fe_mem_table(rig);
+	close_ring_fds(fe_start_ring(rig, 0, 256, 0));
+	assert_int_equal(vhost_dev_get_state(rig->dev), VHOST_DEV_RUNNING);
+	assert_int_equal(fe_get_base(rig, 0), 0);
+}
+
+void rig_expect_end(struct rig *rig, const char *word)
+{
+	assert_int_equal(rig_receive(rig), -EPROTO);
+	assert_int_equal(rig->n_warn, 1);
+	if (word)
+		assert_warned(rig, word);
+	vhost_dev_detach(rig->dev);
+	assert_true(fe_closed(rig));
+	rig_attach(rig);
+}
+
+void rig_fresh(struct rig *rig)
+{
+	struct vhost_dev_config config;
+
+	rig_config(&config, 2);
+	rig_renew(rig, &config);
+	rig->n_warn = 0;
+	rig->warn[0] = '\0';
+	fe_negotiate(rig, vhost_dev_default_features());
 }

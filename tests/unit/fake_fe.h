@@ -104,6 +104,13 @@ struct ring_fds {
 struct ring_fds fe_start_ring(struct rig *rig, uint32_t ring, uint32_t size, uint16_t base);
 void close_ring_fds(struct ring_fds fds);
 
+/* For tests of bad input. A new device, negotiated, so that the limit on warnings hides nothing */
+void rig_fresh(struct rig *rig);
+/* The connection is over, with one warning that holds @word; the front end then comes back. */
+void rig_expect_end(struct rig *rig, const char *word);
+/* A whole conversation that must work */
+void fe_honest(struct rig *rig);
+
 /* Guest's view of a ring */
 struct vring_avail *guest_avail(struct rig *rig, uint32_t ring);
 struct vring_used *guest_used(struct rig *rig, uint32_t ring);
