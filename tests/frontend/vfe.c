@@ -310,6 +310,7 @@ static int ring_num(struct vfe *v, struct vfe_ring *r)
 
 static int ring_base(struct vfe *v, struct vfe_ring *r)
 {
+	vfe_ring_resume(r);
 	return tell_state(v, "SET_VRING_BASE", VFE_SET_VRING_BASE, r->index, r->base, false);
 }
 
@@ -484,6 +485,7 @@ int vfe_ring_stop(struct vfe *v, uint32_t index)
 	}
 	v->lost_at_stop += (uint16_t)(s.num - used);
 	r->base = s.num;
+	r->resume = false;
 	return 0;
 }
 
@@ -521,7 +523,7 @@ int vfe_reconnect(struct vfe *v)
 {
 	vfe_disconnect(v);
 	for (uint32_t i = 0; i < v->n_rings; i++)
-		vfe_ring_resume(&v->rings[i]);
+		v->rings[i].resume = true;
 	return get_connection(v);
 }
 

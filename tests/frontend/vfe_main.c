@@ -286,10 +286,25 @@ static int do_host(const struct vfe_opts *o, struct vfe_station *s)
 /* ---- pair: two devices, one thread
  * ---------------------------------------------------------------- */
 
-/* Frames of @from that @to has not seen yet. */
+/* Frames of @from that @to has not seen yet, without those given up. */
 static uint64_t on_the_way(const struct vfe_station *from, const struct vfe_station *to)
 {
-	return from->sent - to->seen.good;
+	uint64_t settled = to->seen.good + from->given_up;
+
+	return from->sent > settled ? from->sent - settled : 0;
+}
+
+/* Lost frames would keep the window closed for ever: after 100 ms of silence they are given up. */
+static void give_up(struct vfe_station *from, const struct vfe_station *to, int progress)
+{
+	uint64_t now = vfe_now_us();
+
+	if (progress || !from->progress_us)
+		from->progress_us = now;
+	if (!from->opts->allow_loss || now - from->progress_us < 100000)
+		return;
+	from->given_up += on_the_way(from, to);
+	from->progress_us = now;
 }
 
 static int pair_direction(struct vfe_station *from, struct vfe_station *to)
@@ -302,7 +317,10 @@ static int pair_direction(struct vfe_station *from, struct vfe_station *to)
 
 	if (done >= 0)
 		sent = out < window ? vfe_station_send(from, window - out) : 0;
-	return err < 0 ? err : sent < 0 ? sent : err + done + sent;
+	if (err < 0 || sent < 0)
+		return err < 0 ? err : sent;
+	give_up(from, to, err + sent);
+	return err + done + sent;
 }
 
 /* All that was sent has arrived, or never will. */
@@ -337,7 +355,7 @@ static int pair_loop(struct vfe_station *a, struct vfe_station *b, uint64_t *n_c
 {
 	const struct vfe_opts *o = a->opts;
 	struct vfe_station *both[] = {a, b};
-	uint64_t deadline = in_ms(o->run_timeout_ms), progress = vfe_now_us();
+	uint64_t deadline = in_ms(o->run_timeout_ms);
 	int err = 0;
 
 	while (!stopped && vfe_now_us() < deadline) {
@@ -345,15 +363,6 @@ static int pair_loop(struct vfe_station *a, struct vfe_station *b, uint64_t *n_c
 
 		if (n < 0 || m < 0)
 			return n < 0 ? n : m;
-		if (n + m)
-			progress = vfe_now_us();
-		/* Lost frames would keep the window closed for ever: give them up after a while. */
-		if (o->allow_loss && vfe_now_us() - progress > 300000) {
-			if (a->sent == a->quota && b->sent == b->quota)
-				return 0;
-			vfe_station_send(a, o->window);
-			vfe_station_send(b, o->window);
-		}
 		if (a->sent == a->quota && b->sent == b->quota && !on_the_way(a, b) &&
 		    !on_the_way(b, a) && a->completed == a->sent && b->completed == b->sent)
 			return 0;

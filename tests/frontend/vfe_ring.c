@@ -137,12 +137,15 @@ void vfe_ring_empty(struct vfe_ring *r)
 	r->n_free = r->size;
 	r->avail_idx = r->published = r->last_used = 0;
 	r->base = 0;
+	r->resume = false;
 	store16(&r->avail->flags, VFE_AVAIL_NO_INTERRUPT);
 }
 
 void vfe_ring_resume(struct vfe_ring *r)
 {
-	r->base = load16(&r->used->idx);
+	if (r->resume)
+		r->base = load16(&r->used->idx);
+	r->resume = false;
 }
 
 void vfe_ring_negotiated(struct vfe_ring *r)

@@ -20,8 +20,9 @@
 struct vfe;
 
 #define VFE_MAX_PIECES 64 /* descriptors of one frame */
-#define VFE_PIECE_GAP  16 /* bytes between two pieces, so that none can be taken for its neighbour \
-	                   */
+#define VFE_PIECE_GAP                                                                              \
+	16 /* bytes between two pieces, so that none can be taken for its neighbour                \
+	    */
 
 /* What receive buffers and transmit slots look like. Zero: a sensible value. */
 struct vfe_buf_config {
@@ -67,6 +68,7 @@ struct vfe_ring {
 	int call_fd;
 	int err_fd;
 	uint32_t base; /* for SET_VRING_BASE */
+	bool resume;   /* take the base from the used index at the next start */
 	bool enabled;
 
 	uint16_t avail_idx; /* next to publish */
@@ -99,7 +101,12 @@ void vfe_ring_negotiated(struct vfe_ring *r);
 /** vfe_ring_empty() - nothing in flight, indices 0 */
 void vfe_ring_empty(struct vfe_ring *r);
 
-/** vfe_ring_resume() - go on from the used index: what was not used is in flight again */
+/**
+ * vfe_ring_resume() - after a lost connection, go on from the used index
+ *
+ * What was not used is in flight again. To be called as late as possible: until the back end has
+ * seen that the old connection is gone, it goes on using buffers.
+ */
 void vfe_ring_resume(struct vfe_ring *r);
 
 /** vfe_rx_fill() - post every free receive buffer and kick. Return: buffers posted. */

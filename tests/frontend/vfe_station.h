@@ -22,6 +22,8 @@ struct vfe_station {
 	uint64_t sent;
 	uint64_t completed;
 	uint64_t replies_dropped; /* the transmit ring was full */
+	uint64_t given_up;        /* pair: sent, not arrived, no longer waited for */
+	uint64_t progress_us;     /* pair: last time a frame went or came */
 	uint64_t started_us;
 	uint64_t pair_seq[16];
 	char *frame; /* scratch, VFE_HOST_MTU_MAX + 64 bytes */
