@@ -721,11 +721,11 @@ static void test_system(void **state)
 	expect_system("control-socket: /tmp/c\n" WN
 	              "ports: [{name: a, nic: n0, macs: [\"02:00:00:00:00:01\"], socket: /tmp/a, "
 	              "socket-owner: vx-no-such-user}]\n",
-	              "main.yaml:7:88: socket-owner: there is no user 'vx-no-such-user'");
+	              "main.yaml:7:87: socket-owner: there is no user 'vx-no-such-user'");
 	expect_system("control-socket: /tmp/c\n" WN
 	              "ports: [{name: a, nic: n0, macs: [\"02:00:00:00:00:01\"], socket: /tmp/a, "
 	              "socket-owner: root, socket-group: vx-no-such-group}]\n",
-	              "main.yaml:7:108: socket-group: there is no group 'vx-no-such-group'");
+	              "main.yaml:7:107: socket-group: there is no group 'vx-no-such-group'");
 	c = load("control-socket: /tmp/c\n" W "nics: [{name: lo, mode: steered}]\n");
 	assert_int_equal(conf_check_system(c, &error), 0);
 	assert_null(error);
