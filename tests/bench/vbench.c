@@ -72,7 +72,22 @@ struct run {
 	int n;
 	uint64_t counted[4]; /* in the measured time */
 	double seconds;
+	double waited; /* share of that time in which another process had our CPU */
 };
+
+/* Time this thread has waited for a CPU, nanoseconds; 0 where the kernel keeps no account. */
+static uint64_t waited_ns(void)
+{
+	FILE *f = fopen("/proc/thread-self/schedstat", "re");
+	uint64_t ran, waited = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%" SCNu64 " %" SCNu64, &ran, &waited) != 2)
+		waited = 0;
+	fclose(f);
+	return waited;
+}
 
 /* Turns all queues for @ms. Looking at the clock is dear, so it is done once in 64 rounds. */
 static double spin(struct run *r, int ms)
@@ -91,12 +106,14 @@ static double spin(struct run *r, int ms)
 
 static void measure(struct run *r, const struct options *o)
 {
-	uint64_t before[4];
+	uint64_t before[4], waited;
 
 	spin(r, o->warmup_ms);
+	waited = waited_ns();
 	for (int i = 0; i < r->n; i++)
 		before[i] = r->queues[i]->count;
 	r->seconds = spin(r, o->ms);
+	r->waited = (double)(waited_ns() - waited) / 1e9 / r->seconds;
 	for (int i = 0; i < r->n; i++)
 		r->counted[i] = r->queues[i]->count - before[i];
 }
@@ -194,9 +211,10 @@ static int run_pair(const struct options *o)
 		print_setting(o);
 		printf("\"seconds\": %.4f, \"consumed_mpps\": %.4f, \"delivered_mpps\": %.4f, "
 		       "\"disorder\": %u, \"checked\": %u, \"bad\": %u, \"kicks\": %" PRIu64
-		       ", \"ok\": %s}\n",
+		       ", \"waited\": %.4f, \"ok\": %s}\n",
 		       r.seconds, mpps(&r, 0) + mpps(&r, 2), mpps(&r, 1) + mpps(&r, 3), disorder,
-		       seen, bad, a.tx.ring->kicks + b.rx.ring->kicks, ok ? "true" : "false");
+		       seen, bad, a.tx.ring->kicks + b.rx.ring->kicks, r.waited,
+		       ok ? "true" : "false");
 		status = ok ? 0 : 1;
 	}
 	bench_port_close(&a);
@@ -221,15 +239,20 @@ static int run_single(const struct options *o, bool tx)
 	if (err) {
 		status = print_failure(o, p.v, err);
 	} else {
-		uint32_t disorder = bench_queue_check(r.queues[0]);
-		bool ok = !disorder && r.counted[0] && !stopped;
+		struct bench_queue *q = r.queues[0];
+		uint32_t disorder;
+		bool ok;
+
+		q->count += bench_queue_used(q);
+		disorder = bench_queue_check(q);
+		ok = !disorder && r.counted[0] && !stopped;
 
 		print_setting(o);
-		printf("\"seconds\": %.4f, \"frames\": %" PRIu64
+		printf("\"seconds\": %.4f, \"frames\": %" PRIu64 ", \"total\": %" PRIu64
 		       ", \"%s_mpps\": %.4f, \"disorder\": %u, \"kicks\": %" PRIu64
-		       ", \"ok\": %s}\n",
-		       r.seconds, r.counted[0], tx ? "consumed" : "delivered", mpps(&r, 0),
-		       disorder, r.queues[0]->ring->kicks, ok ? "true" : "false");
+		       ", \"waited\": %.4f, \"ok\": %s}\n",
+		       r.seconds, r.counted[0], q->count, tx ? "consumed" : "delivered",
+		       mpps(&r, 0), disorder, q->ring->kicks, r.waited, ok ? "true" : "false");
 		status = ok ? 0 : 1;
 	}
 	bench_port_close(&p);
@@ -310,11 +333,14 @@ static uint32_t sample_latency(const struct options *o, struct bench_port *a, st
 static int run_latency(const struct options *o)
 {
 	uint32_t *ns = malloc(MAX_SAMPLES * sizeof(*ns)), n = 0, lost = 0;
+	uint64_t start = now_ns(), waited = waited_ns();
+	double share = 0;
 	struct bench_port a = {0}, b = {0};
 	int err = ns ? open_both(o, &a, &b) : -ENOMEM, status;
 
 	if (!err) {
 		n = sample_latency(o, &a, &b, ns, &lost);
+		share = (double)(waited_ns() - waited) / (double)(now_ns() - start);
 		err = bench_port_stop(&a);
 	}
 	if (!err)
@@ -329,8 +355,8 @@ static int run_latency(const struct options *o)
 		qsort(ns, n, sizeof(*ns), by_size);
 		print_setting(o);
 		printf("\"round_trips\": %u, \"lost\": %u, \"min_ns\": %u, \"p50_ns\": %u, "
-		       "\"p99_ns\": %u, \"max_ns\": %u, \"ok\": %s}\n",
-		       n, lost, ns[0], ns[n / 2], ns[(uint64_t)n * 99 / 100], ns[n - 1],
+		       "\"p99_ns\": %u, \"max_ns\": %u, \"waited\": %.4f, \"ok\": %s}\n",
+		       n, lost, ns[0], ns[n / 2], ns[(uint64_t)n * 99 / 100], ns[n - 1], share,
 		       ok ? "true" : "false");
 		status = ok ? 0 : 1;
 	}
