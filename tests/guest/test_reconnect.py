@@ -139,8 +139,7 @@ def test_log_is_clean(lab):
 
 def test_daemon_connects_to_qemu(topology):
     """listen: false. The daemon is there first and keeps trying; QEMU restarts, it comes back."""
-    topo = topology("client")
-    try:
+    with topology("client") as topo:
         port = topo.port(0, listen=False)
         daemon = topo.daemon(ports=[port]).start()
         time.sleep(0.5)
@@ -156,15 +155,12 @@ def test_daemon_connects_to_qemu(topology):
         daemon.kill()
         daemon.start()
         topo.wire.wait_ping(vm.address, 15)
-    finally:
-        topo.finish()
 
 
 def test_device_deleted_and_made_again(topology):
     """The NIC goes away under the daemon; the guest's uplink comes back with it."""
     from vx.net import veth
-    topo = topology("nicgone")
-    try:
+    with topology("nicgone") as topo:
         topo.daemon(2).start()
         vms = topo.guests(2)
         topo.wire.wait_ping(vms[0].address)
@@ -176,5 +172,3 @@ def test_device_deleted_and_made_again(topology):
         topo.wire.wait_ping(vms[0].address, 20)
         assert vms[1].ping(WIRE) == 3
         assert topo.wire.ping(HOST) == 3
-    finally:
-        topo.finish()

@@ -44,7 +44,7 @@ def test_guest_has_the_queues_asked_for(lab):
 def test_ping_guest_and_wire(lab, size):
     """Payloads from the smallest frame over a full one to fragments."""
     for vm in lab.vms:
-        status, output = vm.call(f"ping -c 3 -s {size} -w 6 {WIRE}")
+        status, output = vm.call(f"ping -i 0.2 -c 3 -s {size} -w 6 {WIRE}")
         assert status == 0 and "3 packets received" in output, output
         assert lab.wire.ping(vm.address, 3, opts=["-s", size]) == 3
 
@@ -53,7 +53,7 @@ def test_ping_guest_and_wire(lab, size):
 def test_ping_guest_and_guest(lab, size):
     a, b = lab.vms
     for src, dst in ((a, b), (b, a)):
-        status, output = src.call(f"ping -c 3 -s {size} -w 6 {dst.address}")
+        status, output = src.call(f"ping -i 0.2 -c 3 -s {size} -w 6 {dst.address}")
         assert status == 0 and "3 packets received" in output, output
 
 
@@ -99,7 +99,7 @@ def test_ipv6_all_nodes(lab):
 
 def test_broadcast_from_a_guest_reaches_guest_and_wire(lab):
     a, b = lab.vms
-    output = a.call(f"ping -c 3 -w 4 {BROADCAST}", 10)[1]
+    output = a.call(f"ping -i 0.3 -c 3 -w 4 {BROADCAST}", 10)[1]
     assert f"from {b.address}" in output and f"from {WIRE}" in output, output
 
 
@@ -112,7 +112,7 @@ class GuestCapture:
 
     def __enter__(self):
         self.vm.run("rm -f /tmp/cap /tmp/cap.err; "
-                    f"tcpdump -l -n -e --immediate-mode {self.options} -i {self.vm.nic()} "
+                    f"tcpdump -Z root -l -n -e --immediate-mode {self.options} -i {self.vm.nic()} "
                     f"'{self.expression}' >/tmp/cap 2>/tmp/cap.err & "
                     "echo $! >/tmp/cap.pid")
         wait_for(lambda: not self.vm.call("grep -q 'listening on' /tmp/cap.err")[0], 10,
@@ -121,7 +121,8 @@ class GuestCapture:
 
     def __exit__(self, *exc):
         self.vm.run("sleep 0.5; kill -INT $(cat /tmp/cap.pid); sleep 0.5")
-        self.lines = self.vm.run("cat /tmp/cap").splitlines()
+        text = self.vm.run("cat /tmp/cap")
+        self.lines = [line for line in text.splitlines() if line]
 
 
 def test_group_frames_arrive_exactly_once(lab):
@@ -139,7 +140,7 @@ def test_group_frames_arrive_exactly_once(lab):
     assert (len(at_a.lines), len(at_b.lines)) == (sent, sent), (at_a.lines, at_b.lines)
 
     with GuestCapture(a, only, "-Q in") as at_a, GuestCapture(b, only, "-Q in") as at_b:
-        a.call("ping -c 4 -w 5 224.0.0.1", 10)
+        a.call(f"ping -I {a.nic()} -i 0.3 -c 4 -w 5 224.0.0.1", 10)
     assert at_a.lines == [], "a guest got its own multicast back"
     assert len(at_b.lines) >= 4 and len(set(at_b.lines)) == len(at_b.lines), at_b.lines
 
@@ -212,7 +213,8 @@ def test_bytes_arrive_unchanged(lab):
     source, back = lab.workdir / "sent", lab.workdir / "back"
     source.write_bytes(os.urandom(4 << 20))
     for vm, port in ((a, 9001), (b, 9002)):
-        vm.run(f"rm -f /tmp/got; nc -l -p {port} >/tmp/got </dev/null & sleep 0.3")
+        # Its input must stay open: nc ends as soon as the other side has nothing to say.
+        vm.run(f"rm -f /tmp/got; sleep 60 | nc -l -p {port} >/tmp/got & sleep 0.3")
     lab.wire.run("socat", "-u", f"OPEN:{source}", f"TCP:{a.address}:9001")
     wait_for(lambda: int(a.run("stat -c %s /tmp/got")) == 4 << 20, 10, "the whole file at vm0")
     assert a.run("sha256sum /tmp/got").split()[0] == _digest(source)

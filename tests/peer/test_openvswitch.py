@@ -48,7 +48,7 @@ def lab(request):
 def test_ping_guest_and_guest(lab, size):
     a, b = lab.vms
     for src, dst in ((a, b), (b, a)):
-        status, output = src.call(f"ping -c 3 -s {size} -w 6 {dst.address}")
+        status, output = src.call(f"ping -i 0.2 -c 3 -s {size} -w 6 {dst.address}")
         assert status == 0 and "3 packets received" in output, output
 
 
@@ -56,7 +56,7 @@ def test_ping_guest_and_guest(lab, size):
 def test_ping_guest_and_wire(lab, size):
     for vm in lab.vms:
         assert lab.wire.ping(vm.address, 3, opts=["-s", size]) == 3
-        status, output = vm.call(f"ping -c 3 -s {size} -w 6 {WIRE}")
+        status, output = vm.call(f"ping -i 0.2 -c 3 -s {size} -w 6 {WIRE}")
         assert status == 0 and "3 packets received" in output, output
 
 

@@ -56,7 +56,7 @@ class Daemon:
         need_bpffs()
         Daemon._serial += 1
         self.workdir, self.ns = Path(workdir), ns
-        self.program, self.ctl_program = base.binary("vhost-xdpd"), base.binary("vhost-xdpctl")
+        self.program = base.binary("vhost-xdpd")
         self.control = self.workdir / f"control{Daemon._serial}.sock"
         self.pin_dir = Path(pin_dir or BPFFS / f"{PREFIX}{os.getpid()}-{Daemon._serial}")
         self.config = {"control-socket": str(self.control), "pin-dir": str(self.pin_dir),
@@ -161,6 +161,10 @@ class Daemon:
         return self.process.tail(lines) if self.process else ""
 
     # ---- what it says -------------------------------------------------------------------
+
+    @property
+    def ctl_program(self):
+        return base.binary("vhost-xdpctl")
 
     def ctl(self, *verb):
         """vhost-xdpctl -j: the parsed answer."""

@@ -230,7 +230,7 @@ class Guest:
     def ping(self, address, count=3, timeout=None):
         """Replies received out of `count` echo requests."""
         wait = timeout or count + 3
-        _, output = self.call(f"ping -c {count} -w {wait} {address}", wait + 5)
+        _, output = self.call(f"ping -i 0.2 -c {count} -w {wait} {address}", wait + 5)
         got = re.search(r"(\d+) packets received", output)
         return int(got[1]) if got else 0
 
