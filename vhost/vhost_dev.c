@@ -121,9 +121,6 @@ static int check_config(const struct vhost_dev_config *c)
 		return -EINVAL;
 	if (c->protocol_features & ~vhost_dev_default_protocol_features())
 		return -EINVAL;
-	/* Protocol features cannot be negotiated without the bit that announces them. */
-	if (c->protocol_features && !(c->features & VHOST_BIT(VHOST_F_PROTOCOL_FEATURES)))
-		return -EINVAL;
 	return 0;
 }
 
@@ -140,6 +137,9 @@ int vhost_dev_new(const struct vhost_dev_config *config, const struct vhost_dev_
 	if (!dev)
 		return -ENOMEM;
 	dev->config = *config;
+	/* They cannot be negotiated without the bit that announces them. */
+	if (!(config->features & VHOST_BIT(VHOST_F_PROTOCOL_FEATURES)))
+		dev->config.protocol_features = 0;
 	dev->ops = ops;
 	dev->owner = owner;
 	dev->warn_limit = dev->info_limit =
@@ -329,7 +329,9 @@ static uint32_t stop_lost_memory(struct vhost_dev *dev)
 		n += dev->vqs[i].started;
 		vhost_vq_stop(dev, &dev->vqs[i]);
 	}
-	vhost_dev_warn(dev, "guest memory disappeared: the file behind a region was truncated");
+	vhost_dev_warn(dev,
+	               "guest memory disappeared: the file behind a region was truncated, or its "
+	               "file system is full");
 	dev->broken = true;
 	shutdown(dev->io.fd, SHUT_RDWR);
 	return n;

@@ -26,11 +26,12 @@ struct vhost_dev_ops {
 	void (*quiesce)(void *owner);
 
 	/*
-	 * Rings were started, stopped, enabled or disabled, or got a new kick descriptor. The owner
-	 * looks at the queues (started, map, kick_fd) and tells its workers. Called after the maps
-	 * are published and before the front end gets its reply. When a ring stops, its map is NULL
-	 * already and kick_fd is still open during the call, so that it can be taken out of an
-	 * epoll set.
+	 * Rings were started, stopped, enabled or disabled, or got a new kick descriptor, or go on
+	 * with another layout or address: a worker that sleeps has to look once and ask for kicks
+	 * anew. The owner looks at the queues (started, map, kick_fd) and tells its workers. Called
+	 * after the maps are published and before the front end gets its reply. When a ring stops,
+	 * its map is NULL already and kick_fd is still open during the call, so that it can be
+	 * taken out of an epoll set.
 	 */
 	void (*rings_changed)(void *owner);
 
@@ -46,7 +47,7 @@ struct vhost_dev_ops {
 
 struct vhost_dev_config {
 	uint64_t features;          /* virtio bits offered, with VHOST_USER_F_PROTOCOL_FEATURES */
-	uint64_t protocol_features; /* vhost-user protocol bits offered */
+	uint64_t protocol_features; /* vhost-user protocol bits offered; none without that bit */
 	uint16_t max_queue_pairs;   /* 1..VHOST_MAX_QUEUE_PAIRS */
 	uint16_t max_mtu;           /* largest NET_SET_MTU that is accepted, bytes of payload */
 };
@@ -67,7 +68,7 @@ uint64_t vhost_dev_default_protocol_features(void);
 
 /**
  * vhost_dev_new() - create a disconnected device
- * @config: copied
+ * @config: copied; bits beyond the defaults below are refused
  * @ops: borrowed, must outlive the device
  * @owner: passed to each operation
  * Return: 0, -EINVAL, -ENOMEM.

@@ -75,12 +75,16 @@ static void describe_bits(uint64_t bits, const char *(*name_of)(unsigned int bit
 	}
 }
 
-/* A new map for each running ring, or none if that fails. */
+/*
+ * A new map for each running ring, or none if that fails. The owner is told, since a worker that
+ * sleeps has asked for kicks in the terms of the old map, and may wait in vain.
+ */
 static void republish_running(struct vhost_dev *dev)
 {
 	for (uint16_t i = 0; i < dev->n_vqs; i++) {
 		struct vhost_vq *vq = &dev->vqs[i];
 
+		dev->rings_changed |= vq->started;
 		if (vq->started && vhost_vq_republish(dev, vq) < 0) {
 			vhost_dev_warn(dev, "ring %u: stopped", i);
 			vhost_vq_stop(dev, vq);
@@ -367,6 +371,8 @@ static int set_vring_addr(struct vhost_dev *dev, struct vhost_request *msg)
 	err = vhost_vq_republish(dev, vq);
 	if (err < 0)
 		take_addr(vq, &old);
+	else
+		dev->rings_changed = true; /* as in republish_running() */
 	return err;
 }
 

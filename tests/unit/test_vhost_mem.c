@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <linux/memfd.h>
 #include "fake_fe.h"
 #include "vhost_sigbus.h"
 
@@ -422,6 +423,37 @@ static void mapping_touches_nothing(void **state)
 	close(fd);
 }
 
+/*
+ * A hugetlbfs file, at an offset within a huge page, as QEMU splits memory around the BIOS. It
+ * need not have a page: then the access is SIGBUS, and is survived like a truncation.
+ */
+static void huge_pages(void **state)
+{
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	struct vhost_region_desc d = region(0xc0000, 3 * MIB, 0xc0000, 0xc0000);
+	struct vhost_mem *mem;
+	const char *why;
+	uint8_t *p;
+
+	(void)state;
+	if (fd < 0 || ftruncate(fd, 4 * MIB) < 0) {
+		if (fd >= 0)
+			close(fd);
+		skip();
+	}
+	assert_int_equal(vhost_mem_new(&d, &fd, 1, &mem, &why), 0);
+	assert_int_equal((uintptr_t)mem->regions[0].host % (2 * MIB), 0xc0000);
+	for (uint64_t at = 0; at < 3 * MIB; at += MIB) {
+		p = mem->regions[0].host + at;
+		*p = (uint8_t)(at >> 20);
+		assert_int_equal(*p, at >> 20);
+	}
+	vhost_mem_free(mem);
+	d.mmap_offset += 1;
+	assert_int_equal(vhost_mem_new(&d, &fd, 1, &mem, &why), -EINVAL);
+	close(fd);
+}
+
 /* ---- truncation ---- */
 
 static void survives_truncation(void **state)
@@ -636,6 +668,7 @@ int main(void)
 		T(remove_matches_exactly),
 		T(tables_share_mappings),
 		T(mapping_touches_nothing),
+		T(huge_pages),
 		T(survives_truncation),
 		T(lost_mark_is_not_inherited),
 		T(truncation_under_threads),

@@ -514,14 +514,27 @@ static void config_is_checked(void **state)
 	rig_config(&c, 1);
 	c.protocol_features |= VHOST_BIT(VHOST_PROTO_CONFIG);
 	assert_int_equal(vhost_dev_new(&c, &no_ops, NULL, &dev), -EINVAL);
-	rig_config(&c, 1);
-	c.features &= ~VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
-	assert_int_equal(vhost_dev_new(&c, &no_ops, NULL, &dev), -EINVAL);
 	assert_null(dev);
 	vhost_dev_free(NULL);
 	/* A second connection is turned away, and its descriptor closed. */
 	assert_int_equal(vhost_dev_attach(rig->dev, sv), -EBUSY);
 	assert_int_equal(fcntl(sv, F_GETFD), -1);
+}
+
+/* An operator masks the bit that announces protocol features: none are offered then. */
+static void protocol_features_masked(void **state)
+{
+	struct rig *rig = *state;
+	struct vhost_dev_config c;
+
+	rig_config(&c, 1);
+	c.features &= ~VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
+	rig_renew(rig, &c);
+	assert_int_equal(fe_get_u64(rig, VHOST_MSG_GET_PROTOCOL_FEATURES), 0);
+	fe_set_u64(rig, VHOST_MSG_SET_FEATURES, c.features);
+	fe_mem_table(rig);
+	close_ring_fds(fe_start_ring(rig, 1, 256, 0));
+	assert_true(vhost_vq_get_map(vhost_dev_vq(rig->dev, 1))->enabled);
 }
 
 static void names(void **state)
@@ -580,6 +593,7 @@ int main(void)
 		T(event_idx_clears_flags),
 		T(many_pairs),
 		T(config_is_checked),
+		T(protocol_features_masked),
 		T(names),
 		T(information),
 	};
