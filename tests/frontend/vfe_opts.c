@@ -53,6 +53,7 @@ static void usage(FILE *out)
 	      "  echo    send each frame back to its sender, for --duration-ms\n"
 	      "  host    answer ARP and ICMP echo as --ip; --ping IP pings\n"
 	      "  pair    a second device on --peer-socket; send from the first to the second\n"
+	      "          (SIGTERM: stop sending; what was sent has to arrive)\n"
 	      "\n"
 	      "Device\n"
 	      "  --socket PATH            vhost-user socket\n"
