@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the tests with emulated guests share: vfe as a guest, raw sockets as the wire, the
+daemon's counters over its control socket, and an account of what a front end left behind."""
+import ctypes
+import json
+import os
+import re
+import select
+import socket
+import struct
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vx import base
+from vx.base import Process, wait_for
+from vx.net import NETNS
+
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+WIRE_MAC = "02:00:00:00:0f:01"  # of a station behind the wire
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+# ---- numbered, checksummed frames: the format of tests/frontend/vfe_frame.c -------------------
+
+ETHERTYPE = 0x88B5
+_MAGIC = 0x76666531
+_M64 = (1 << 64) - 1
+_HDR = struct.Struct("=IIQII")
+
+
+def _mix(x):
+    x ^= x >> 33
+    x = x * 0xFF51AFD7ED558CCD & _M64
+    return x ^ x >> 29
+
+
+def _checksum(h, data):
+    words = len(data) // 8
+    for word in struct.unpack_from(f"={words}Q", data):
+        h = (h ^ word) * 0x100000001B3 & _M64
+        h ^= h >> 32
+    for byte in data[words * 8:]:
+        h = (h ^ byte) * 0x100000001B3 & _M64
+    return (h ^ h >> 32) & 0xFFFFFFFF
+
+
+def _pattern(n, seed):
+    words = []
+    for _ in range(n // 8 + 1):
+        words.append(seed)
+        seed = _mix((seed + 1) & _M64)
+    return struct.pack(f"={len(words)}Q", *words)[:n]
+
+
+def mac_bytes(text):
+    return bytes(int(part, 16) for part in text.split(":"))
+
+
+def frame(dst, src, seq=0, size=64, stream=1, vlan=None, ethertype=ETHERTYPE):
+    """A frame of `size` bytes (tag included) that vfe and check() can tell from any other."""
+    tag = b"" if vlan is None else struct.pack("!HH", 0x8100, vlan)
+    head = mac_bytes(dst) + mac_bytes(src) + tag + struct.pack("!H", ethertype)
+    payload = _pattern(size - len(head) - _HDR.size, _mix(seq + 1) ^ stream)
+    length = size - len(tag)
+    total = _checksum(_mix(seq ^ stream << 32 ^ length), payload)
+    return head + _HDR.pack(_MAGIC, stream, seq, length, total) + payload
+
+
+class Seen:
+    """A received test frame."""
+
+    def __init__(self, data):
+        self.data = data
+        self.dst, self.src = data[:6].hex(":"), data[6:12].hex(":")
+        self.vlan = None
+        at = 12
+        if data[12:14] == b"\x81\x00":
+            self.vlan = struct.unpack_from("!H", data, 14)[0] & 0xFFF
+            at = 16
+        self.ethertype = struct.unpack_from("!H", data, at)[0]
+        at += 2
+        magic, self.stream, self.seq, self.length, total = _HDR.unpack_from(
+            data[at:at + _HDR.size].ljust(_HDR.size, b"\0"))
+        self.ours = magic == _MAGIC
+        end = self.length + (at - 14)
+        self.good = (self.ours and len(data) >= end and (len(data) == end or len(data) <= 64) and
+                     total == _checksum(_mix(self.seq ^ self.stream << 32 ^ self.length),
+                                        data[at + _HDR.size:end]))
+
+
+# ---- sockets in a namespace -------------------------------------------------------------------
+
+@contextmanager
+def inside(ns):
+    """Run the block in a network namespace; sockets made there stay there."""
+    clone_newnet = 0x40000000
+    with open("/proc/thread-self/ns/net") as old, open(NETNS / ns.name) as new:
+        if _libc.setns(new.fileno(), clone_newnet):
+            raise OSError(ctypes.get_errno(), "setns")
+        try:
+            yield
+        finally:
+            if _libc.setns(old.fileno(), clone_newnet):
+                os.abort()  # in the wrong namespace nothing may go on
+
+
+def silence(topo):
+    """No IPv6 in either namespace: its chatter is multicast, which guests get copies of."""
+    for ns in (topo.host, topo.wire):
+        ns.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
+
+
+class Station:
+    """A raw socket on a device: sends any frame, receives all that comes in, tags included."""
+
+    SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING, SO_RCVBUFFORCE = 263, 8, 23, 33
+
+    def __init__(self, ns, dev):
+        with inside(ns):
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            self.sock.setsockopt(socket.SOL_SOCKET, self.SO_RCVBUFFORCE, 64 << 20)
+            self.sock.setsockopt(self.SOL_PACKET, self.PACKET_AUXDATA, 1)
+            self.sock.setsockopt(self.SOL_PACKET, self.PACKET_IGNORE_OUTGOING, 1)
+            self.sock.bind((dev, 3))  # ETH_P_ALL
+
+    def close(self):
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def send(self, data):
+        self.sock.send(data)
+
+    def send_all(self, frames, pause=0.004, every=32):
+        """Send frames slowly enough that no ring on the way overflows."""
+        for i, data in enumerate(frames):
+            self.sock.send(data)
+            if i % every == every - 1:
+                time.sleep(pause)
+
+    def _one(self):
+        data, control, _flags, address = self.sock.recvmsg(70000, 256)
+        for level, kind, value in control:
+            if level == self.SOL_PACKET and kind == self.PACKET_AUXDATA:
+                status, tci, tpid = *struct.unpack_from("=I", value), *struct.unpack_from(
+                    "=HH", value, 16)
+                if status & 0x10:  # TP_STATUS_VLAN_VALID: the kernel took the tag out
+                    data = data[:12] + struct.pack("!HH", tpid or 0x8100, tci) + data[12:]
+        return data
+
+    def receive(self, want=None, timeout=5.0, settle=0.1, ours=True):
+        """Frames until `want` have come (then for `settle` seconds more: what still comes is too
+        much), or until the time is over. want=None: all that come within `timeout`, which is then
+        not stretched. Without `ours`, other frames than numbered ones come back as well."""
+        got = []
+        end = time.monotonic() + timeout * (1 if want is None else base.patience())
+        settled = False
+        while True:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.sock], [], [], left)[0]:
+                return got
+            seen = Seen(self._one())
+            if seen.ours or not ours:
+                got.append(seen)
+            if want is not None and len(got) >= want and not settled:
+                settled = True
+                end = time.monotonic() + settle
+
+
+# ---- emulated guests --------------------------------------------------------------------------
+
+class Vfe:
+    """tests/frontend/vfe: `mode` and options as on its command line, underscores for dashes;
+    True for an option without a value."""
+
+    _serial = 0
+
+    def __init__(self, topo, sock, mode, **options):
+        Vfe._serial += 1
+        argv = [base.binary("vfe"), "--socket", sock]
+        for key, value in options.items():
+            argv += [f"--{key.replace('_', '-')}"]
+            argv += [] if value is True else [value]
+        self.log = topo.workdir / f"vfe{Vfe._serial}-{mode}.log"
+        self.process = Process(f"vfe {mode}", [*argv, mode], self.log)
+        topo.add(self)
+
+    def _events(self):
+        events = []
+        with suppress(OSError):
+            for line in self.log.read_text(errors="replace").splitlines():
+                with suppress(ValueError):
+                    events.append(json.loads(line))
+        return {e["event"]: e for e in events if isinstance(e, dict)}
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def ready(self, timeout=10):
+        """Wait until its device runs. Returns what was negotiated."""
+        def there():
+            events = self._events()
+            if "ready" not in events:
+                self.process.require_alive()
+            return events.get("ready")
+        return wait_for(there, timeout, lambda: f"ready from {self.log.name}", every=0.005)
+
+    def result(self, timeout=20, ok=True):
+        """Wait for its end; ok=None takes any outcome."""
+        wait_for(lambda: not self.process.alive(), timeout,
+                 lambda: f"end of {self.log.name}: {self.process.tail()}", every=0.01)
+        self.process.kill()
+        events = self._events()
+        if "result" not in events:
+            raise AssertionError(f"{self.log.name}: no result: {self.process.tail()}")
+        result = events["result"]
+        if ok is not None and result["ok"] is not ok:
+            raise AssertionError(f"{self.log.name}: {json.dumps(result)}")
+        return result
+
+    def finish(self, ok=True):
+        """Tell it to end, then as result()."""
+        with suppress(ProcessLookupError):
+            self.process.popen.terminate()
+        return self.result(ok=ok)
+
+    def kill(self):
+        self.process.kill()
+
+    def close(self):
+        self.process.kill()
+
+
+# ---- the daemon's own words -------------------------------------------------------------------
+
+def call(daemon, method, **params):
+    """A JSON-RPC request on the control socket; the result."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(10 * base.patience())
+        sock.connect(str(daemon.control))
+        request = {"jsonrpc": "2.0", "id": 1, "method": method}
+        if params:
+            request["params"] = params
+        sock.sendall(json.dumps(request).encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            part = sock.recv(1 << 20)
+            if not part:
+                raise ConnectionError(f"{method}: no answer")
+            answer += part
+    answer = json.loads(answer)
+    if "error" in answer:
+        raise RuntimeError(f"{method}: {answer['error']}")
+    return answer["result"]
+
+
+def _named(items, name):
+    return next(item for item in items if item["name"] == name)
+
+
+def port(daemon, name):
+    return _named(call(daemon, "port.list")["ports"], name)
+
+
+def nic(daemon, name="nic0"):
+    return _named(call(daemon, "nic.list")["nics"], name)
+
+
+def from_drops(daemon, name):
+    """Frames of a guest that were dropped, by reason, without the zeros."""
+    return {k: v for k, v in port(daemon, name)["from_guest"]["drops"].items() if v}
+
+
+def to_drops(daemon, name):
+    """Frames for a guest that were dropped, by reason, without the zeros."""
+    return {k: v for k, v in port(daemon, name)["to_guest"]["drops"].items() if v}
+
+
+def verdicts(daemon, name="nic0"):
+    return {k: v["frames"] for k, v in nic(daemon, name)["verdicts"].items()}
+
+
+def wait_nic(daemon, state, name="nic0", timeout=10):
+    return wait_for(lambda: (lambda n: n["state"] == state and n)(nic(daemon, name)), timeout,
+                    lambda: f"state {state}; it is {nic(daemon, name)}")
+
+
+def wait_port(daemon, name, timeout=10, **want):
+    """Wait until members of the port have these values."""
+    def there():
+        now = port(daemon, name)
+        return all(now[k] == v for k, v in want.items()) and now
+    return wait_for(there, timeout, lambda: f"{want} of {name}; it is {port(daemon, name)}")
+
+
+# ---- what the daemon holds --------------------------------------------------------------------
+
+def guest_maps(daemon):
+    """Mappings of guest memory, or what a lost one was replaced by is not counted."""
+    text = Path(f"/proc/{daemon.pid}/maps").read_text()
+    return len(re.findall(r"memfd:|/dev/shm|hugepages", text))
+
+
+class Holdings:
+    """Descriptors and guest mappings of the daemon now; same() waits until they are back."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+        self.before = self._now()
+
+    def _now(self):
+        return self.daemon.fds(), guest_maps(self.daemon)
+
+    def same(self, timeout=5):
+        wait_for(lambda: self._now() == self.before, timeout,
+                 lambda: f"return to {self.before} (descriptors, guest mappings); "
+                         f"now {self._now()}: {self._list()}")
+
+    def _list(self):
+        folder = Path(f"/proc/{self.daemon.pid}/fd")
+        names = []
+        for entry in folder.iterdir():
+            with suppress(OSError):
+                names.append(os.readlink(entry))
+        return sorted(names)
+
+
+class Echo:
+    """Two guests that exchange frames without a pause while something else happens; none may get
+    lost, changed or doubled."""
+
+    def __init__(self, topo, a, b, mac_a, mac_b, rate=4000):
+        self.vfe = Vfe(topo, a, "pair", peer_socket=b, mac=mac_a, peer_mac=mac_b, both=True,
+                       count=10_000_000, rate=rate, timeout_ms=600_000, size="64-1500")
+        self.vfe.ready()
+
+    def finish(self, least=100):
+        """Stop. A pair that is interrupted has frames on the way, which it drains first."""
+        result = self.vfe.finish(ok=None)
+        for side, other in ((result, result["peer"]), (result["peer"], result)):
+            assert side["good"] == other["sent"], (side, other)
+            assert side["good"] >= least, result
+            for bad in ("bad", "lost", "duplicates", "reordered", "misdirected", "faults"):
+                assert side[bad] == 0, (bad, result)
+        return result
