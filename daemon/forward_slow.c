@@ -249,6 +249,12 @@ static void fwd_flood(struct fwd *f, const struct fdb *fdb, uint16_t vlan,
 
 /* ---- to a nic ------------------------------------------------------------------------------- */
 
+/* Bytes that a tag of @vlan adds: a priority tag of the guest's becomes that tag instead. */
+static uint32_t fwd_tag_room(const struct fwd_frame *frame, uint16_t vlan)
+{
+	return vlan && !frame->tagged ? FWD_VLAN_HLEN : 0;
+}
+
 /* Write a frame into a transmit chunk, with the tag of @vlan unless that is 0. Returns its length.
  */
 static uint32_t fwd_write_wire(uint8_t *dst, const struct fwd_frame *frame, uint16_t vlan)
@@ -257,13 +263,16 @@ static uint32_t fwd_write_wire(uint8_t *dst, const struct fwd_frame *frame, uint
 	uint32_t len = frame->len;
 
 	vhost_segs_copy(&(struct vhost_segs){.seg = &seg, .n = 1}, &frame->segs, len);
-	if (vlan) {
+	if (fwd_tag_room(frame, vlan)) {
 		memmove(dst + 12 + FWD_VLAN_HLEN, dst + 12, len - 12);
 		dst[12] = 0x81;
 		dst[13] = 0x00;
-		dst[14] = (uint8_t)(vlan >> 8);
-		dst[15] = (uint8_t)vlan;
+		dst[14] = 0;
 		len += FWD_VLAN_HLEN;
+	}
+	if (vlan) {
+		dst[14] = (uint8_t)((dst[14] & 0xf0) | vlan >> 8); /* its priority stays */
+		dst[15] = (uint8_t)vlan;
 	}
 	/* Ethernet's shortest frame; zeros, not what the chunk held before. */
 	if (len < FWD_MIN_WIRE) {
@@ -307,7 +316,7 @@ static enum fwd_result fwd_to_wire(struct fwd *f, struct fwd_guest_source *src,
 		fwd_drop_from(src, PORT_FROM_NIC_DOWN);
 		return FWD_DONE;
 	}
-	if (frame->len + (port->vlan ? FWD_VLAN_HLEN : 0) > view->max_frame) {
+	if (frame->len + fwd_tag_room(frame, port->vlan) > view->max_frame) {
 		fwd_drop_from(src, PORT_FROM_OVERSIZE);
 		return FWD_DONE;
 	}
