@@ -155,16 +155,39 @@ static __always_inline int parse_eth(struct xdp_md *ctx, struct eth_info *info)
 	return 0;
 }
 
+/* Discard @len bytes of metadata if there are so many. Return: 0, or negative without success. */
+static __always_inline int drop_meta_part(struct xdp_md *ctx, int len)
+{
+	if ((void *)(long)ctx->data_meta + len > (void *)(long)ctx->data)
+		return 0;
+	return (int)bpf_xdp_adjust_meta(ctx, len);
+}
+
 /*
- * Write the metadata directly in front of the frame. Metadata that someone before us left is
- * discarded. Where there is no room the frame goes without, and the daemon looks the address up.
+ * Discard metadata that someone before us left. Its length would be the difference of two packet
+ * pointers, which the verifier refuses to a daemon without CAP_PERFMON; comparing them is allowed,
+ * and the length is a multiple of 4 and below 256. Where a driver has no room for metadata
+ * data_meta is above data, so there is nothing to discard.
+ */
+static __always_inline int drop_meta(struct xdp_md *ctx)
+{
+	if ((void *)(long)ctx->data_meta + 1 > (void *)(long)ctx->data)
+		return 0;
+	if (drop_meta_part(ctx, 128) || drop_meta_part(ctx, 64) || drop_meta_part(ctx, 32) ||
+	    drop_meta_part(ctx, 16) || drop_meta_part(ctx, 8) || drop_meta_part(ctx, 4))
+		return -1;
+	return 0;
+}
+
+/*
+ * Write the metadata directly in front of the frame. Where there is no room the frame goes without,
+ * and the daemon looks the address up.
  */
 static __always_inline void put_meta(struct xdp_md *ctx, __u32 port, __u16 flags)
 {
-	int old = (int)(ctx->data - ctx->data_meta);
 	struct steer_meta *meta;
 
-	if (old > 0 && bpf_xdp_adjust_meta(ctx, old))
+	if (drop_meta(ctx) < 0)
 		return;
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return;

@@ -121,6 +121,8 @@ static const struct row rows[] = {
          .verdict = STEER_V_GUEST, .has_meta = true, .port = PORT_A},
 	{"metadata of somebody else is replaced", MAC_A, .meta_len = 16, .action = XDP_REDIRECT,
          .verdict = STEER_V_GUEST, .has_meta = true, .port = PORT_A},
+	{"nearly the longest metadata is replaced", MAC_A, .meta_len = 212, .action = XDP_REDIRECT,
+         .verdict = STEER_V_GUEST, .has_meta = true, .port = PORT_A},
 	{"metadata as long as ours is replaced", MAC_BCAST, .meta_len = 8, .miss = STEER_DROP,
          .action = XDP_REDIRECT, .verdict = STEER_V_GROUP, .has_meta = true,
          .meta_flags = STEER_META_GROUP},
