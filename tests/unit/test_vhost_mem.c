@@ -423,6 +423,36 @@ static void mapping_touches_nothing(void **state)
 	close(fd);
 }
 
+/* Guest memory stays out of core files, and is not counted before it is used. */
+static void mapping_flags(void **state)
+{
+	int fd = make_memfd(MIB);
+	struct vhost_region_desc d = region(0, MIB, 0, 0);
+	FILE *f = fopen("/proc/self/smaps", "r");
+	bool in_guest = false, found = false;
+	struct vhost_mem *mem;
+	char line[512];
+
+	(void)state;
+	assert_non_null(f);
+	assert_int_equal(vhost_mem_new(&d, &fd, 1, &mem, NULL), 0);
+	while (fgets(line, sizeof(line), f)) {
+		if (strchr(line, '-') && strstr(line, " rw-s "))
+			in_guest = strstr(line, "memfd:guest") != NULL;
+		if (!in_guest || strncmp(line, "VmFlags:", 8) != 0)
+			continue;
+		found = true;
+		assert_non_null(strstr(line, " dd")); /* MADV_DONTDUMP */
+		assert_non_null(strstr(line, " nr")); /* MAP_NORESERVE */
+		assert_null(strstr(line, " lo"));     /* not locked */
+		in_guest = false;
+	}
+	assert_true(found);
+	fclose(f);
+	vhost_mem_free(mem);
+	close(fd);
+}
+
 /*
  * A hugetlbfs file, at an offset within a huge page, as QEMU splits memory around the BIOS. It
  * need not have a page: then the access is SIGBUS, and is survived like a truncation.
@@ -668,6 +698,7 @@ int main(void)
 		T(remove_matches_exactly),
 		T(tables_share_mappings),
 		T(mapping_touches_nothing),
+		T(mapping_flags),
 		T(huge_pages),
 		T(survives_truncation),
 		T(lost_mark_is_not_inherited),

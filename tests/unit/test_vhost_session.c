@@ -391,6 +391,8 @@ static void reconnect(void **state)
 		uint16_t at = (uint16_t)(65534 + round);
 
 		fe_negotiate(rig, all_features());
+		fe_set_u64(rig, VHOST_MSG_NET_SET_MTU, 1400);
+		fe_set_u64(rig, VHOST_MSG_SET_STATUS, 15);
 		fe_mem_table(rig);
 		guest_used(rig, 0)->idx = at;
 		a = fe_start_ring(rig, 0, 256, at);
@@ -413,6 +415,8 @@ static void reconnect(void **state)
 		assert_int_equal(vhost_dev_features(rig->dev), 0);
 		assert_int_equal(vhost_dev_protocol_features(rig->dev), 0);
 		assert_int_equal(vhost_dev_vq(rig->dev, 0)->size, 0);
+		assert_int_equal(vhost_dev_mtu(rig->dev), 0);
+		assert_int_equal(vhost_dev_status(rig->dev), 0);
 		assert_int_equal(count_memfd_mappings(), maps_idle);
 		assert_int_equal(count_fds(), fds_idle - 2); /* both ends of the socket */
 		vhost_dev_detach(rig->dev);                  /* does nothing */
