@@ -19,10 +19,15 @@ NOBODY = "02:00:00:00:00:fe"
 
 
 class Backend:
-    """name, sockets (one per guest), and the process behind them."""
+    """name, sockets (one per guest), and the process behind them.
 
-    def __init__(self, name, sockets, process):
+    realtime: while it is measured, its threads run with real-time priority, so that what else
+    goes on on this machine cannot take their CPU away.
+    """
+
+    def __init__(self, name, sockets, process, realtime):
         self.name, self.sockets, self.process = name, sockets, process
+        self.realtime = realtime
         self.counter = None  # frames that have arrived at the peer, for the AF_XDP tests
         wait_for(lambda: process.require_alive() and all(s.exists() for s in sockets), 15,
                  f"sockets of {name}")
@@ -31,7 +36,14 @@ class Backend:
         self.process.require_alive()
         os.kill(self.process.pid, sig)
 
+    def _schedule(self, policy, priority):
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.sched_setscheduler(int(task.name), policy, os.sched_param(priority))
+
     def pause(self):
+        if self.realtime:
+            self._schedule(os.SCHED_OTHER, 0)
         self._signal(signal.SIGSTOP)
         wait_for(self._stopped, 2, f"stop of {self.name}", every=0.005)
 
@@ -39,15 +51,26 @@ class Backend:
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
         return all("T" == (t / "stat").read_text().rpartition(")")[2].split()[0] for t in tasks)
 
-    def waited(self):
-        """Seconds its threads have waited for a CPU so far."""
-        total = 0
+    def schedule(self):
+        """Per thread: nanoseconds on a CPU, and waiting for one, so far."""
+        found = {}
         for path in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
             with suppress(OSError, IndexError):
-                total += int(path.read_text().split()[1])
-        return total / 1e9
+                ran, waited = path.read_text().split()[:2]
+                found[path.parent.name] = int(ran), int(waited)
+        return found
+
+    def waited_since(self, before):
+        """Share of its active time in which the busiest thread, the worker, had to wait for a
+        CPU, since schedule() gave `before`."""
+        deltas = [(ran - before.get(task, (0, 0))[0], waited - before.get(task, (0, 0))[1])
+                  for task, (ran, waited) in self.schedule().items()]
+        ran, waited = max(deltas, default=(0, 0))
+        return waited / (ran + waited) if ran + waited else 0
 
     def resume(self):
+        if self.realtime:
+            self._schedule(os.SCHED_FIFO, 1)
         self._signal(signal.SIGCONT)
 
 
@@ -57,6 +80,8 @@ def _port(name, socket, mac, nic):
 
 class Stage:
     """A set of back ends that are measured in turn. Closed last first, also after a failure."""
+
+    realtime = False
 
     def __init__(self, workdir):
         self.workdir = Path(workdir)
@@ -68,7 +93,7 @@ class Stage:
         return thing
 
     def _join(self, name, sockets, process):
-        backend = Backend(name, sockets, process)
+        backend = Backend(name, sockets, process, self.realtime)
         self.backends.append(backend)
         backend.pause()
         return backend
@@ -100,8 +125,9 @@ class Stage:
 class GuestToGuest(Stage):
     """Two guests on one back end: the daemon's internal nic, testpmd in io mode."""
 
-    def __init__(self, workdir, cpu, with_testpmd):
+    def __init__(self, workdir, cpu, with_testpmd, realtime):
         super().__init__(workdir)
+        self.realtime = realtime
         try:
             self._daemon(cpu)
             if with_testpmd:
@@ -127,7 +153,10 @@ class GuestToGuest(Stage):
 
 
 class GuestToWire(Stage):
-    """One guest on an AF_XDP socket of a veth device; the other end drops and counts."""
+    """One guest on an AF_XDP socket of a veth device; the other end drops and counts.
+
+    Never with real-time priority: the kernel's own threads have a part in moving these frames.
+    """
 
     def __init__(self, workdir, cpu, with_testpmd, drop_object):
         super().__init__(workdir)

@@ -62,6 +62,7 @@ def _scenario(name, about, by_backend):
         states = {st: [s["value"] for s in samples if s["state"] == st] for st in STATES}
         result["backends"][backend] = {
             "n": len(values), "median": median(values), "best": best(values),
+            "shown": median([s["value"] for s in samples if s["state"] not in UNSTEADY] or values),
             "states": {st: {"n": len(v), "median": median(v), "best": best(v)}
                        for st, v in states.items() if v}}
     _ratios(result, lower)
@@ -139,7 +140,8 @@ def write_json(path, machine, samples, results):
 
 
 def plot(path, machine, samples, results):
-    """Samples as points, medians of each back end as bars; one panel per unit and group."""
+    """Samples as points, medians as bars (of steady samples where there are any); one panel per
+    unit and group."""
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -170,7 +172,7 @@ def _panel(axis, group, unit, rows, samples):
             numbers = r["backends"].get(backend)
             if not numbers:
                 continue
-            axis.bar(at, numbers["median"], width, color=BARS[backend], alpha=0.55,
+            axis.bar(at, numbers["shown"], width, color=BARS[backend], alpha=0.55,
                      label=backend if i == 0 else None)
             for st in STATES:
                 dots = [s["value"] for s in samples if s["ok"] and s["backend"] == backend
@@ -180,7 +182,7 @@ def _panel(axis, group, unit, rows, samples):
                 used |= {st} if dots else set()
     axis.set_xticks(range(len(rows)), [r["title"].replace(", ", "\n") for r in rows], fontsize=7)
     axis.set_ylabel("ns, lower is better" if unit == "ns" else f"{unit}, higher is better")
-    axis.set_title(f"{GROUPS.get(group, group)} (bars: medians)", fontsize=9)
+    axis.set_title(f"{GROUPS.get(group, group)} (bars: medians of steady samples, or of all)", fontsize=9)
     axis.set_ylim(bottom=0)
     axis.grid(axis="y", alpha=0.3)
     axis.legend(fontsize=7)

@@ -42,6 +42,7 @@ struct options {
 	bool hugepages;
 	bool mergeable;
 	bool in_order;
+	bool fifo;
 	int cpu;
 	int cpu_b;
 	int ms;
@@ -395,6 +396,8 @@ static void usage(FILE *out)
 	      "  --touch               write each line before sending, read each received line\n"
 	      "  --both                pair: both ways\n"
 	      "  --mergeable           negotiate MRG_RXBUF        --in-order  negotiate IN_ORDER\n"
+	      "  --fifo                real-time priority: nothing else runs on our CPUs "
+	      "meanwhile\n"
 	      "  --hugepages           2 MiB pages for guest memory\n"
 	      "  --cpu N (1)  --peer-cpu N (0, c2c)  --ms N (1000)  --warmup-ms N (300)\n",
 	      out);
@@ -462,6 +465,9 @@ static void one_option(int c, struct options *o)
 	case 'i':
 		o->in_order = true;
 		break;
+	case 'f':
+		o->fifo = true;
+		break;
 	case 'H':
 		o->hugepages = true;
 		break;
@@ -501,6 +507,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{"both", no_argument, NULL, 'b'},
 		{"mergeable", no_argument, NULL, 'g'},
 		{"in-order", no_argument, NULL, 'i'},
+		{"fifo", no_argument, NULL, 'f'},
 		{"hugepages", no_argument, NULL, 'H'},
 		{"cpu", required_argument, NULL, 'c'},
 		{"peer-cpu", required_argument, NULL, 'C'},
@@ -547,6 +554,8 @@ int main(int argc, char **argv)
 	parse(argc, argv, &o);
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
+	if (o.fifo && sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){1}) < 0)
+		fprintf(stderr, "vbench: no real-time priority: %s\n", strerror(errno));
 	if (strcmp(o.mode, "c2c") == 0)
 		return run_c2c(&o);
 	err = bench_pin(o.cpu);
