@@ -44,8 +44,8 @@ def test_idle_again_after_load(lab):
 
 
 def test_memory_below_40_mib(lab):
-    """RssAnon + RssFile: heap, stacks, AF_XDP frame memory, program and libraries, but not the
-    guests' memory, which is mapped shared (RssShmem)."""
+    """All resident pages (heap, stacks, AF_XDP frame memory and rings, program, libraries) but
+    those of the guests' memory."""
     if base.sanitized():
         pytest.skip("a sanitizer's shadow memory is not the daemon's")
     size = lab.vhost.own_memory()

@@ -86,7 +86,7 @@ def test_installed_files(box):
 
 def test_unit_verifies(box):
     """systemd-analyze verify has nothing to say about the unit."""
-    done = box.run("systemd-analyze", "verify", UNIT, check=False)
+    done = box.run("systemd-analyze", "--man=no", "verify", UNIT, check=False)
     about_us = [line for line in done.stdout.splitlines() if "vhost-xdp" in line]
     assert done.returncode == 0 and not about_us, done.stdout
 
@@ -182,13 +182,6 @@ def test_stop_and_start(started):
     assert started.systemctl("is-active", UNIT) == "active"
 
 
-def test_reload_keeps_the_process(started):
-    pid = main_pid(started)
-    started.systemctl("reload", UNIT)
-    assert main_pid(started) == pid
-    assert started.systemctl("is-active", UNIT) == "active"
-
-
 def test_bad_configuration_is_told(started):
     """A mistake in the file stops the start with its line in the journal; the rest is easy."""
     good = (started.root / "etc/vhost-xdp/vhost-xdpd.yaml").read_text()
@@ -209,7 +202,7 @@ def test_bad_configuration_is_told(started):
 def test_unit_verifies_outside(box):
     """The same check with this machine's systemd, on the file in the build's install tree."""
     unit = next(box.root.glob(f"**/systemd/system/{UNIT}"))
-    done = run(tool("systemd-analyze"), "verify", f"--root={box.root}", unit.name, check=False)
+    done = run(tool("systemd-analyze"), "--man=no", "verify", f"--root={box.root}", unit.name, check=False)
     if "unrecognized option" in done.stdout:
         pytest.skip("this systemd-analyze has no --root")
     assert not [line for line in done.stdout.splitlines() if "vhost-xdp" in line], done.stdout

@@ -190,12 +190,16 @@ class Daemon:
         return total
 
     def own_memory(self):
-        """Resident bytes without the guests' memory: what is anonymous (heap, stacks, AF_XDP
-        frame memory) and what is mapped from files (program, libraries). Guest memory is shared
-        memory (RssShmem) and not the daemon's."""
-        text = Path(f"/proc/{self.pid}/status").read_text()
-        kib = {m[1]: int(m[2]) for m in re.finditer(r"^(Rss\w+):\s+(\d+) kB", text, re.M)}
-        return (kib["RssAnon"] + kib["RssFile"]) * 1024
+        """Resident bytes of all that the daemon has mapped (heap, stacks, AF_XDP frame memory,
+        rings, program, libraries) but the guests' memory, which QEMU names
+        "memfd:memory-backend-memfd"."""
+        total, counted = 0, True
+        for line in Path(f"/proc/{self.pid}/smaps").read_text().splitlines():
+            if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+                counted = "memory-backend-memfd" not in line
+            elif counted and line.startswith("Rss:"):
+                total += int(line.split()[1]) * 1024
+        return total
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))

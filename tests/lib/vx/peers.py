@@ -67,7 +67,7 @@ class Testpmd:
                                stdin=subprocess.PIPE)
         self._seen = 0
         self._runtime = Path("/run/dpdk") / name
-        self._wait_prompt(20)
+        self._wait_prompt(40)
 
     def _wait_prompt(self, timeout):
         def prompt():
