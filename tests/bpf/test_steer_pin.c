@@ -380,6 +380,7 @@ static void test_not_a_bpf_file_system(void **state)
 static void test_folders(void **state)
 {
 	struct steer_params params;
+	struct steer *steer;
 
 	(void)state;
 	netenv_run("ip link add vx0.5 type veth peer name vx2");
@@ -387,7 +388,9 @@ static void test_folders(void **state)
 	params.pin_dir = NETENV_PIN_DIR "/a/b/";
 	steer_close(must_open(&params));
 	assert_int_equal(access(NETENV_PIN_DIR "/a/b/vx0:5/link", F_OK), 0);
-	assert_true(steer_is_adopted(must_open(&params)));
+	steer = must_open(&params);
+	assert_true(steer_is_adopted(steer));
+	steer_close(steer);
 	assert_int_equal(steer_unload(params.pin_dir, "vx0.5"), 0);
 	assert_int_equal(access(NETENV_PIN_DIR "/a/b/vx0:5", F_OK), -1);
 }
