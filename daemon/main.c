@@ -120,19 +120,22 @@ static int main_unload(const struct conf *conf)
 
 	for (uint32_t i = 0; i < conf->n_nics; i++) {
 		const char *name = conf->nics[i].name;
+		char *why = NULL;
 		int err;
 
 		if (conf->nics[i].mode == CONF_NIC_INTERNAL)
 			continue;
-		err = steer_unload(conf->pin_dir, name);
+		err = nic_unload(conf->pin_dir, name, &why);
 		if (err == -ENOENT) {
 			printf("nic %s: nothing is loaded\n", name);
 		} else if (err < 0) {
-			fprintf(stderr, "nic %s: cannot unload: %s\n", name, strerror(-err));
+			fprintf(stderr, "nic %s: cannot unload: %s\n", name,
+			        why ? why : strerror(-err));
 			status = 1;
 		} else {
 			printf("nic %s: steering program detached, maps removed\n", name);
 		}
+		free(why);
 	}
 	return status;
 }

@@ -88,6 +88,15 @@ int nic_set_table(struct nic *nic, const struct steer_entry *entries, uint32_t n
                   const struct steer_port_entry *ports, uint32_t n_ports, uint32_t dedicated_port);
 void nic_set_port_state(struct nic *nic, uint32_t port, enum steer_port_state state);
 
+/**
+ * nic_unload() - detach the steering program that a daemon left, and remove its pins
+ * @name: the device, which need not exist any more
+ *
+ * Return: 0, -ENOENT if nothing is loaded, -EBUSY while a daemon serves the device, or another
+ * -errno; on failure with @ret_why (caller frees it).
+ */
+int nic_unload(const char *pin_dir, const char *name, char **ret_why);
+
 const char *nic_state_name(enum nic_state state);
 
 /** nic_view_get() - the view to use for this burst. Worker. */

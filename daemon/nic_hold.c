@@ -15,6 +15,7 @@
  */
 #include <errno.h>
 #include <linux/if_packet.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -80,6 +81,23 @@ int nic_hold(uint32_t ifindex, const char *name, int *ret_fd, char **ret_why)
 	if (err == -EADDRINUSE)
 		return nic_name_holder(&addr, len, name, ret_why);
 	return nic_why(ret_why, err, "cannot take the lock of %s: %s", name, strerror(-err));
+}
+
+int nic_unload(const char *pin_dir, const char *name, char **ret_why)
+{
+	uint32_t ifindex = if_nametoindex(name);
+	int lock_fd = -1;
+	int err = 0;
+
+	/* A program that is in use is not one that was left behind. */
+	if (ifindex)
+		err = nic_hold(ifindex, name, &lock_fd, ret_why);
+	if (err < 0)
+		return err;
+	err = steer_unload(pin_dir, name);
+	if (lock_fd >= 0)
+		close(lock_fd);
+	return err < 0 ? nic_why(ret_why, err, "%s", strerror(-err)) : 0;
 }
 
 int nic_promisc(uint32_t ifindex, int *ret_fd)
