@@ -11,10 +11,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "vhost_dev_priv.h"
+#include "vhost_signal.h"
 
 static const char *const fault_names[] = {
 	[VHOST_VQ_OK] = "none",
@@ -59,21 +59,6 @@ void vhost_vq_reset(struct vhost_vq *vq)
 	atomic_store_explicit(&vq->fault, VHOST_VQ_OK, memory_order_relaxed);
 }
 
-void vhost_vq_signal(int fd)
-{
-	struct pollfd p = {.fd = fd, .events = POLLOUT};
-	uint64_t one = 1;
-
-	/*
-	 * The descriptor was made non-blocking, but that is a property of the open file, which the
-	 * front end shares: ask first. A full counter means that an event is pending anyway.
-	 */
-	if (fd < 0 || poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
-		return;
-	if (write(fd, &one, sizeof(one)) < 0)
-		return; /* the same: full */
-}
-
 /* One part of a ring: alignment and that it lies wholly in one region */
 static int ring_part(struct vhost_dev *dev, const struct vhost_vq *vq, const char *what,
                      uint64_t uva, uint64_t len, uint32_t align, void **ret_host)
@@ -98,8 +83,7 @@ static int ring_part(struct vhost_dev *dev, const struct vhost_vq *vq, const cha
 
 /*
  * Spec: virtio 1.3, 2.7: alignments 16, 2, 4; sizes include used_event and avail_event, which are
- * there whether negotiated or not. The avail ring must be aligned to 4 as well: workers read flags
- * and index in one load. Every known driver lays it out behind the descriptors, that is on 16.
+ * there whether negotiated or not.
  */
 static int ring_parts(struct vhost_dev *dev, const struct vhost_vq *vq, struct vhost_vq_map *map)
 {
@@ -109,7 +93,7 @@ static int ring_parts(struct vhost_dev *dev, const struct vhost_vq *vq, struct v
 
 	err = ring_part(dev, vq, "descriptor table", vq->desc_uva, 16 * n, 16, &desc);
 	if (err == 0)
-		err = ring_part(dev, vq, "available ring", vq->avail_uva, 6 + 2 * n, 4, &avail);
+		err = ring_part(dev, vq, "available ring", vq->avail_uva, 6 + 2 * n, 2, &avail);
 	if (err == 0)
 		err = ring_part(dev, vq, "used ring", vq->used_uva, 6 + 8 * n, 4, &used);
 	if (err < 0)
@@ -211,7 +195,8 @@ int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
 	vq->started = true;
 	dev->rings_changed = true;
 	/* An interrupt may have got lost when the ring changed hands. */
-	vhost_vq_signal(vq->call_fd);
+	if (vq->call_fd >= 0)
+		(void)vhost_signal(vq->call_fd); /* a bad one shows at the first interrupt */
 	return 0;
 }
 

@@ -138,11 +138,17 @@ static always_inline const struct vhost_vq_map *vhost_vq_get_map(struct vhost_vq
 	return map;
 }
 
-/** vhost_vq_use_map() - forget the address hint if it came from another map */
+/**
+ * vhost_vq_use_map() - forget what came from another map
+ *
+ * That is the address hint, and that kicks were asked for: the ring may lie elsewhere now, or the
+ * guest be asked in another way. To be called before `notify_on` is relied upon.
+ */
 static always_inline void vhost_vq_use_map(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
 	if (unlikely(vq->hint_serial != map->serial)) {
 		vq->hint = (struct vhost_mem_hint){0};
+		vq->notify_on = false;
 		vq->hint_serial = map->serial;
 	}
 }

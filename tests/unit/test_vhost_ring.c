@@ -158,7 +158,7 @@ static void parts_at_the_end_of_memory(void **state)
 	struct rig *rig = *state;
 	const uint64_t end = RIG_UVA + RIG_GUEST_SIZE;
 	/* last address of each part that still fits with 256 entries, at the alignment it needs */
-	const uint64_t desc = end - 4096, avail = (end - 518) & ~3ULL, used = (end - 2054) & ~3ULL;
+	const uint64_t desc = end - 4096, avail = (end - 518) & ~1ULL, used = (end - 2054) & ~3ULL;
 	struct vhost_vring_addr good, a;
 	int kick = make_eventfd();
 
@@ -174,7 +174,7 @@ static void parts_at_the_end_of_memory(void **state)
 		{desc, good.avail_user_addr, good.used_user_addr, NULL},
 		{desc + 16, good.avail_user_addr, good.used_user_addr, "descriptor table"},
 		{good.desc_user_addr, avail, good.used_user_addr, NULL},
-		{good.desc_user_addr, avail + 4, good.used_user_addr, "available ring"},
+		{good.desc_user_addr, avail + 2, good.used_user_addr, "available ring"},
 		{good.desc_user_addr, good.avail_user_addr, used, NULL},
 		{good.desc_user_addr, good.avail_user_addr, used + 4, "used ring"},
 		{end, good.avail_user_addr, good.used_user_addr, "descriptor table"},
@@ -452,8 +452,8 @@ static void memory_is_replaced(void **state)
 	int other = make_memfd(RIG_GUEST_SIZE);
 	struct held h;
 
-	set_positions_mid_burst(vq);
 	vhost_vq_use_map(vq, map_of(rig, 1));
+	set_positions_mid_burst(vq);
 	assert_non_null(vhost_mem_gpa(map_of(rig, 1)->mem, &vq->hint, RIG_GPA, 1));
 	hint = vq->hint;
 	hold(rig, &h);
@@ -469,6 +469,7 @@ static void memory_is_replaced(void **state)
 	/* The worker's next burst drops the hint into the old memory. */
 	vhost_vq_use_map(vq, map_of(rig, 1));
 	assert_int_equal(vq->hint.size, 0);
+	assert_false(vq->notify_on);
 	let_go(rig);
 	close(other);
 	close_ring_fds(fds);
