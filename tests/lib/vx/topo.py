@@ -8,6 +8,8 @@
     └────┬──────────────────────┘         └──────────────────┘
          └ vhost-user sockets: guests 198.18.0.11, 198.18.0.12 ...
 """
+import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -28,6 +30,15 @@ def guest_ip(i):
     return f"198.18.0.{11 + i}/24"
 
 
+def sweep_mounts():
+    """Undo the mounts in work folders of killed test runs."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        where = line.split()[1]
+        owner = re.match(rf"{tempfile.gettempdir()}/{base.PREFIX}(\d+)-", where)
+        if owner and not Path(f"/proc/{owner[1]}").exists():
+            base.run("umount", "-l", where, check=False)
+
+
 class Topology:
     """Both namespaces, and a work folder that is kept when a test fails (VX_KEEP=1: always)."""
 
@@ -35,7 +46,8 @@ class Topology:
         base.need_root()
         sweep()
         sweep_pins()
-        self.workdir = Path(tempfile.mkdtemp(prefix=f"{base.PREFIX}-{label}-"))
+        sweep_mounts()
+        self.workdir = Path(tempfile.mkdtemp(prefix=f"{base.PREFIX}{os.getpid()}-{label}-"))
         self.host, self.wire = Namespace("host"), Namespace("wire")
         veth(self.host, "nic0", self.wire, "wire0", queues)
         if mtu:
@@ -90,7 +102,7 @@ class Topology:
                 errors.append(error)
         self.wire.close()
         self.host.close()
-        if errors or self.failed or base.os.environ.get("VX_KEEP"):
+        if errors or self.failed or os.environ.get("VX_KEEP"):
             print(f"logs are kept in {self.workdir}")
         else:
             shutil.rmtree(self.workdir, ignore_errors=True)
@@ -101,7 +113,8 @@ class Topology:
         return self
 
     def __exit__(self, kind, value, trace):
-        self.failed = self.failed or kind is not None
+        # An interrupted run leaves nothing behind, a failed one its logs.
+        self.failed = self.failed or (kind is not None and issubclass(kind, Exception))
         try:
             self.close()
         except Exception:
