@@ -250,6 +250,8 @@ static const char *nic_must_rebind(struct nic *nic)
 		return "its MTU has changed";
 	if (priv->link.n_rx_queues != priv->n_device_queues)
 		return "its number of queues has changed";
+	if (!steer_is_attached(nic->steer))
+		return "its program was detached";
 	lost = nic_find_redirect(nic, &redirect, &why) < 0 || redirect != priv->redirect_ifindex;
 	free(why);
 	return lost ? "the redirect device has changed" : NULL;

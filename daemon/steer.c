@@ -170,7 +170,7 @@ static int steer_mkdir(const char *path)
 static int steer_make_folder(const char *pin_dir, const char *dir, char **ret_why)
 {
 	char *part = strdup(dir);
-	struct statfs fs;
+	struct statfs fs = {0};
 	int err = 0;
 
 	if (!part)

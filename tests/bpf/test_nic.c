@@ -507,6 +507,23 @@ static void test_hook_taken(void **state)
 	expect_guest_traffic(f);
 }
 
+/* Somebody detached it by force: found at the next change of the device. */
+static void test_program_detached(void **state)
+{
+	struct fixture *f = *state;
+	int link;
+
+	start(f);
+	link = bpf_obj_get(NETENV_PIN_DIR "/vx0/link");
+	assert_true(link >= 0);
+	assert_int_equal(bpf_link_detach(link), 0);
+	close(link);
+	assert_int_equal(netenv_attached("vx0", NULL), 0);
+	netenv_run("ip link set dev vx1 down; ip link set dev vx1 up");
+	wait_state(f, NIC_UP, 2);
+	expect_guest_traffic(f);
+}
+
 /* A socket of somebody else on our queue: told, retried, and served when it is gone. */
 static void test_queue_taken(void **state)
 {
@@ -656,6 +673,7 @@ int main(void)
 		TEST(test_queues),
 		TEST(test_two_daemons),
 		TEST(test_hook_taken),
+		TEST(test_program_detached),
 		TEST(test_queue_taken),
 		TEST(test_redirect),
 		TEST(test_generic),

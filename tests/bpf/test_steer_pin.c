@@ -14,7 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -177,6 +178,52 @@ static void test_adopt(void **state)
 		assert_int_equal(config.miss, STEER_DROP);
 		steer_close(steer);
 	}
+}
+
+/* While one daemon after the other takes over, no frame gets past the program to the host. */
+static void test_adopt_under_traffic(void **state)
+{
+	struct steer_params params = params_of("vx0");
+	struct steer_counter v[STEER_N_VERDICTS];
+	uint8_t frame[60], got[2048];
+	uint64_t first, sent = 0;
+	struct steer *steer;
+	int host, wire;
+	pid_t pid;
+
+	(void)state;
+	params.config.miss = STEER_DROP;
+	steer = must_open(&params);
+	host = netenv_packet_socket("vx0");
+	wire = netenv_packet_socket("vx1");
+	netenv_frame(frame, sizeof(frame), entry.key.mac, 1);
+	pid = fork();
+	if (!pid) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			(void)!send(wire, frame, sizeof(frame), 0);
+	}
+	for (int i = 0; i < 20; i++) {
+		steer_close(steer);
+		steer = must_open(&params);
+		assert_true(steer_is_adopted(steer));
+		usleep(2000);
+	}
+	assert_int_equal(steer_read_verdicts(steer, v), 0);
+	first = v[STEER_V_DROP].frames;
+	usleep(20000);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(steer_read_verdicts(steer, v), 0);
+	for (uint32_t i = 0; i < STEER_N_VERDICTS; i++)
+		sent += v[i].frames;
+	assert_true(first > 1000);
+	assert_true(v[STEER_V_DROP].frames > first); /* the last one counts, too */
+	assert_int_equal(sent, v[STEER_V_DROP].frames);
+	assert_int_equal(netenv_packet_recv(host, got, sizeof(got), 0), 0);
+	steer_close(steer);
+	close(host);
+	close(wire);
 }
 
 /* Each of these makes the pins unusable; everything is replaced, and works. */
@@ -546,6 +593,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_new),
 		TEST(test_adopt),
+		TEST(test_adopt_under_traffic),
 		TEST(test_replace),
 		TEST(test_link_missing),
 		TEST(test_device_made_again),
