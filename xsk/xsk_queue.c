@@ -26,6 +26,8 @@
  *   ENOBUFS  no memory for an skb; frames remain
  *   others   the device is down or gone; frames remain
  *
+ * The completion ring can never be what is full: it has a slot for every transmit chunk.
+ *
  * xsk_tx_kick() repeats the call while frames remain and the kernel makes progress. What is left
  * then stays in the ring, and xsk_tx_complete() kicks again, so a holder that goes on calling
  * xsk_tx_flush() while frames are outstanding (xsk_tx_waiting()) never strands a frame.
@@ -44,6 +46,7 @@
 
 #define XSK_RING_MIN    64u
 #define XSK_RING_MAX    16384u
+#define XSK_KICK_STALLS 5  /* of these, at most so many without progress that shows */
 #define XSK_KICK_ROUNDS 64 /* system calls per kick, at most; each made progress */
 
 static uint64_t xsk_now_ms(void)
@@ -124,7 +127,12 @@ static int xsk_attach(struct xsk_queue *q, const char *ifname, uint16_t mode_fla
                       const char **ret_why)
 {
 	const struct xsk_umem_config umem_config = {
-		.fill_size = q->ring_size,
+		/*
+	         * Twice the chunks: the kernel publishes received frames before it publishes that
+	         * their fill entries are consumed (xsk_flush()), and may be interrupted in between.
+	         * So up to one ring of entries looks taken that is not.
+	         */
+		.fill_size = 2 * q->ring_size,
 		.comp_size = q->ring_size,
 		.frame_size = q->frame_size,
 		.frame_headroom = q->headroom,
@@ -377,6 +385,8 @@ uint32_t xsk_tx_complete(struct xsk_queue *q)
 
 void xsk_tx_kick(struct xsk_queue *q)
 {
+	int stalls = 0;
+
 	for (int round = 0; round < XSK_KICK_ROUNDS; round++) {
 		uint32_t before = __atomic_load_n(q->tx.consumer, __ATOMIC_RELAXED);
 		ssize_t ret = sendto(q->fd, NULL, 0, MSG_DONTWAIT, NULL, 0);
@@ -395,8 +405,12 @@ void xsk_tx_kick(struct xsk_queue *q)
 			counter_add(&q->kick_error, 1);
 			return;
 		}
-		if (!xsk_tx_waiting(q) ||
-		    before == __atomic_load_n(q->tx.consumer, __ATOMIC_RELAXED))
+		if (!xsk_tx_waiting(q))
+			return;
+		/* Before 6.17 the index moves only when the ring is empty; 32 frames go each time.
+		 */
+		if (before == __atomic_load_n(q->tx.consumer, __ATOMIC_RELAXED) &&
+		    ++stalls == XSK_KICK_STALLS)
 			return;
 	}
 }

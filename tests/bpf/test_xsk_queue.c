@@ -17,6 +17,7 @@
 
 #include "netenv.h"
 #include "steer.h"
+#include "xsk_compat.h"
 #include "xsk_queue.h"
 
 static const uint8_t mac[6] = {0x52, 0x54, 0, 0, 0, 0x0a};
@@ -291,6 +292,64 @@ static void test_transmit_full_ring(void **state)
 	close(fd);
 }
 
+static void fill_tx(struct xsk_queue *q)
+{
+	while (xsk_tx_reserve(q))
+		send_frame(q, 60, 1);
+}
+
+/*
+ * Kernels before 6.17 move 32 frames per system call, newer ones as many as the ring has. Either
+ * way one flush sends everything.
+ */
+static void test_kernel_budget(void **state)
+{
+	struct xsk_queue_params params = params_of("vx0");
+	struct pair *p = *state;
+	struct xsk_queue *q;
+	int budget = 32;
+	bool settable;
+
+	params.ring_size = 128;
+	q = p->q[0] = open_queue(&params);
+	fill_tx(q);
+	xsk_tx_flush(q);
+	assert_false(xsk_tx_waiting(q));
+	settable = !setsockopt(q->fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &budget, sizeof(budget));
+	assert_int_equal(counter_get(&q->kicks), settable ? 1 : 4);
+	drain_tx(q);
+	if (!settable)
+		return;
+	fill_tx(q);
+	xsk_tx_flush(q);
+	assert_false(xsk_tx_waiting(q));
+	assert_true(counter_get(&q->kicks) >= 1 + 4);
+	assert_true(counter_get(&q->kick_again) >= 3);
+	assert_int_equal(counter_get(&q->kick_lost) + counter_get(&q->kick_error), 0);
+	drain_tx(q);
+}
+
+/* Without a carrier the device refuses each frame: each is lost, counted, and its chunk returns. */
+static void test_no_carrier(void **state)
+{
+	struct xsk_queue_params params = params_of("vx0");
+	struct pair *p = *state;
+	struct xsk_queue *q = p->q[0] = open_queue(&params);
+
+	netenv_run("ip link set dev vx1 down");
+	fill_tx(q);
+	xsk_tx_flush(q);
+	/* One burst makes a bounded number of system calls. */
+	assert_true(counter_get(&q->kicks) <= 2 * 64 + 2);
+	drain_tx(q);
+	assert_int_equal(counter_get(&q->kick_lost), q->ring_size);
+	netenv_run("ip link set dev vx1 up");
+	fill_tx(q);
+	xsk_tx_flush(q);
+	drain_tx(q);
+	assert_int_equal(counter_get(&q->kick_lost), q->ring_size);
+}
+
 /* A reserved chunk that is not submitted stays free. */
 static void test_reserve_without_submit(void **state)
 {
@@ -558,6 +617,8 @@ int main(void)
 		TEST(test_busy),
 		TEST(test_transmit),
 		TEST(test_transmit_full_ring),
+		TEST(test_kernel_budget),
+		TEST(test_no_carrier),
 		TEST(test_reserve_without_submit),
 		TEST(test_limit_2048),
 		TEST(test_limit_4096),
