@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "conf.h"
+#include "conf_priv.h"
 
 /* design: exactly this must work */
 static const char minimal[] =
@@ -733,6 +733,61 @@ static void test_system(void **state)
 	conf_free(NULL);
 }
 
+/* Counts keys of a mapping, and of those below it, that @page does not explain. */
+static int count_unexplained(const char *page, const cyaml_schema_field_t *fields)
+{
+	int n = 0;
+
+	for (; fields->key; fields++) {
+		const cyaml_schema_value_t *value = &fields->value;
+		char tag[64], list[64];
+
+		snprintf(tag, sizeof(tag), "\n.It Cm %s", fields->key);
+		snprintf(list, sizeof(list), " , %s", fields->key);
+		if (!strstr(page, tag) && !strstr(page, list)) {
+			print_error("vhost-xdpd.yaml.5 does not explain '%s'\n", fields->key);
+			n++;
+		}
+		if (value->type == CYAML_SEQUENCE && value->sequence.entry->type == CYAML_MAPPING)
+			n += count_unexplained(page, value->sequence.entry->mapping.fields);
+	}
+	return n;
+}
+
+static char *read_doc(const char *name)
+{
+	char file[512], *text = calloc(1, 65536);
+	FILE *f;
+
+	snprintf(file, sizeof(file), "%s/%s", VX_SOURCE_DIR, name);
+	f = fopen(file, "re");
+	assert_non_null(f);
+	assert_non_null(text);
+	assert_true(fread(text, 1, 65535, f) > 100);
+	fclose(f);
+	return text;
+}
+
+/* The man page explains each key, and the sample file is a configuration. */
+static void test_documents(void **state)
+{
+	char *page = read_doc("docs/vhost-xdpd.yaml.5");
+	char *sample = read_doc("packaging/vhost-xdpd.yaml.example");
+
+	(void)state;
+	assert_int_equal(count_unexplained(page, conf_schema_main.mapping.fields), 0);
+	conf_free(load(sample));
+	/* also with the keys in it that are comments, but for one that needs another */
+	for (char *p = sample; (p = strchr(p, '#')); p++)
+		if (p[1] >= 'a' && p[1] <= 'z' && strncmp(p, "#redirect-to", 12) != 0)
+			memmove(p, p + 1, strlen(p));
+	assert_non_null(strstr(sample, "\n    ring-size: "));
+	assert_non_null(strstr(sample, "\npin-dir: "));
+	conf_free(load(sample));
+	free(page);
+	free(sample);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -759,6 +814,7 @@ int main(void)
 		cmocka_unit_test(test_unreadable), cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_parts),      cmocka_unit_test(test_junk),
 		cmocka_unit_test(test_many_ports), cmocka_unit_test(test_system),
+		cmocka_unit_test(test_documents),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
