@@ -45,19 +45,25 @@ static void watches_clear(struct daemon *d, struct daemon_watches *w)
 	*w = (struct daemon_watches){0};
 }
 
-/* Takes @fd if @owned. A descriptor that cannot be watched is told; its ring is polled all the
- * same. */
+/*
+ * Takes @fd if @owned; -1 is one that could not be had. What cannot be watched is told, and makes
+ * the workers poll without sleep.
+ */
 static void watches_add(struct daemon *d, struct daemon_watches *w, uint32_t worker, int fd,
                         bool owned)
 {
 	struct daemon_watch *more = realloc(w->watch, (w->n + 1) * sizeof(*more));
-	int err = more ? worker_watch(d->workers[worker], fd) : -ENOMEM;
+	int err = -ENOMEM;
 
-	if (more)
+	if (more) {
 		w->watch = more;
+		err = fd < 0 ? -EMFILE : worker_watch(d->workers[worker], fd);
+	}
 	if (err < 0) {
-		log_error("worker %u: cannot watch a descriptor: %s", worker, strerror(-err));
-		if (owned)
+		log_error("worker %u: cannot watch a descriptor and polls instead: %s", worker,
+		          strerror(-err));
+		w->incomplete = true;
+		if (owned && fd >= 0)
 			close(fd);
 		return;
 	}
@@ -86,11 +92,7 @@ static void daemon_watch_port(struct daemon *d, uint32_t index)
 		if (!ring_is_served(vq) || vq->kick_fd < 0)
 			continue;
 		fd = fcntl(vq->kick_fd, F_DUPFD_CLOEXEC, 0);
-		if (fd >= 0)
-			watches_add(d, &p->watches, daemon_worker_of_ring(d, index, i), fd, true);
-		else
-			log_error("port %s: out of descriptors: %s", p->port->conf->name,
-			          strerror(errno));
+		watches_add(d, &p->watches, daemon_worker_of_ring(d, index, i), fd, true);
 	}
 }
 
@@ -125,8 +127,12 @@ static void plan_add_nic(const struct daemon *d, struct worker_plan *plan, uint3
 			.counters = &n->counters[k],
 		};
 	}
+	plan->must_poll |= n->watches.incomplete;
 	if (view->n_queues)
-		plan->uplinks[plan->n_uplinks++] = view->queues[worker % view->n_queues];
+		plan->uplinks[plan->n_uplinks++] = (struct worker_uplink){
+			.nic = n->nic,
+			.q = view->queues[worker % view->n_queues],
+		};
 	if (view->tap && index % d->n_workers == worker)
 		plan->taps[plan->n_taps++] = (struct worker_tap){
 			.nic = n->nic,
@@ -145,7 +151,7 @@ static void plan_add_port(const struct daemon *d, struct worker_plan *plan, uint
 
 		if (daemon_worker_of_ring(d, index, i) != worker || !ring_is_served(vq))
 			continue;
-		plan->must_poll |= vq->kick_fd < 0;
+		plan->must_poll |= vq->kick_fd < 0 || d->ports[index].watches.incomplete;
 		plan->guests[plan->n_guests++] = (struct fwd_guest_source){
 			.port = port,
 			.vq = vq,
@@ -153,6 +159,13 @@ static void plan_add_port(const struct daemon *d, struct worker_plan *plan, uint
 			.nic_counters = d->nics[port->conf->nic_index].counters,
 		};
 	}
+}
+
+static void daemon_free_plan(struct daemon_plan *p)
+{
+	if (p->old != p->spare)
+		worker_plan_free(p->old);
+	p->old = NULL;
 }
 
 static struct worker_plan *daemon_build_plan(const struct daemon *d, uint32_t worker)
@@ -178,29 +191,24 @@ static struct worker_plan *daemon_build_plan(const struct daemon *d, uint32_t wo
 	return plan;
 }
 
-/* Publish new plans and wait until the old ones are out of use. */
+/*
+ * Publish new plans and wait until the old ones are out of use. Without memory for a new plan a
+ * worker gets its spare, empty one: what it polled may be about to go.
+ */
 static void daemon_replan(struct daemon *d)
 {
-	struct worker_plan **plans = d->plans;
-
 	if (!d->ready)
 		return;
 	for (uint32_t i = 0; i < d->n_workers; i++) {
-		plans[i] = daemon_build_plan(d, i);
-		if (plans[i])
-			continue;
-		/* A stopped ring is skipped by its NULL map, so the old plans are safe, if stale.
-		 */
-		log_error("out of memory; workers keep their old plans");
-		while (i--)
-			worker_plan_free(plans[i]);
-		return;
+		struct worker_plan *plan = daemon_build_plan(d, i);
+
+		if (!plan)
+			log_error("worker %u: out of memory; it stops until the next change", i);
+		d->plans[i].old = worker_swap_plan(d->workers[i], plan ? plan : d->plans[i].spare);
 	}
-	for (uint32_t i = 0; i < d->n_workers; i++)
-		plans[i] = worker_swap_plan(d->workers[i], plans[i]);
 	worker_quiesce();
 	for (uint32_t i = 0; i < d->n_workers; i++)
-		worker_plan_free(plans[i]);
+		daemon_free_plan(&d->plans[i]);
 }
 
 /* ---- what ports and nics tell --------------------------------------------------------------- */
@@ -279,8 +287,11 @@ static int daemon_start_workers(struct daemon *d, char **ret_why)
 			.ring_failed = daemon_ring_failed,
 			.owner = d,
 		};
-		int err = worker_start(&params, &d->workers[i]);
+		int err = -ENOMEM;
 
+		d->plans[i].spare = worker_plan_new(0, 0, 0, 0);
+		if (d->plans[i].spare)
+			err = worker_start(&params, d->plans[i].spare, &d->workers[i]);
 		if (err < 0) {
 			if (asprintf(ret_why, "cannot start a worker on CPU %d: %s", params.cpu,
 			             strerror(-err)) < 0)
@@ -413,7 +424,7 @@ static int daemon_init(struct daemon *d, char **ret_why)
 	int err;
 
 	d->workers = calloc(conf->n_workers, sizeof(struct worker *));
-	d->plans = calloc(conf->n_workers, sizeof(struct worker_plan *));
+	d->plans = calloc(conf->n_workers, sizeof(*d->plans));
 	d->nics = calloc(conf->n_nics + 1, sizeof(*d->nics));
 	d->ports = calloc(conf->n_ports + 1, sizeof(*d->ports));
 	if (!d->workers || !d->plans || !d->nics || !d->ports)
@@ -489,8 +500,13 @@ void daemon_free(struct daemon *d)
 	/* Workers first: from here on nobody but us looks at ports and nics. */
 	d->ready = false;
 	loop_set_wake(d->loop, NULL, NULL);
-	for (uint32_t i = 0; i < d->n_workers; i++)
+	for (uint32_t i = 0; i < d->n_workers; i++) {
+		d->plans[i].old = worker_swap_plan(d->workers[i], d->plans[i].spare);
 		worker_stop(d->workers[i]);
+		daemon_free_plan(&d->plans[i]);
+	}
+	for (uint32_t i = 0; d->plans && i < d->conf->n_workers; i++)
+		worker_plan_free(d->plans[i].spare);
 	for (uint32_t i = 0; d->ports && i < d->conf->n_ports; i++) {
 		watches_drop(&d->ports[i].watches);
 		port_free(d->ports[i].port);

@@ -24,6 +24,7 @@ struct daemon_watch; /* a descriptor that may wake a worker */
 
 struct daemon_watches {
 	uint32_t n;
+	bool incomplete; /* something could not be watched */
 	struct daemon_watch *watch;
 };
 
@@ -31,6 +32,12 @@ struct daemon_nic {
 	struct nic *nic;
 	struct nic_counters *counters; /* STEER_MAX_QUEUES + 1 */
 	struct daemon_watches watches;
+};
+
+/* A worker's plans besides the one in use. */
+struct daemon_plan {
+	struct worker_plan *spare; /* empty: from the start, and when memory is short */
+	struct worker_plan *old;   /* out of use soon */
 };
 
 struct daemon_port {
@@ -44,7 +51,7 @@ struct daemon {
 	uint64_t start_ms; /* CLOCK_MONOTONIC */
 	uint32_t n_workers, n_nics, n_ports;
 	struct worker **workers;
-	struct worker_plan **plans; /* scratch: one per worker */
+	struct daemon_plan *plans; /* one per worker */
 	struct daemon_nic *nics;
 	struct daemon_port *ports;
 	bool ready; /* everything is made; before that, changes only collect */

@@ -142,7 +142,7 @@ static always_inline bool fwd_guest_fast(struct fwd *f, struct fwd_guest_source 
 	uint8_t *dst;
 	bool empty;
 
-	if (unlikely((w0 & 0xffff) || (uint16_t)w3 == FWD_ETHERTYPE_VLAN))
+	if (unlikely((w0 & 0xffff) || fwd_is_tag((uint16_t)w3)))
 		return false;
 	if (unlikely(src->port->own_macs_only) && !fwd_own_source(src->port, w2 >> 16))
 		return false;
@@ -188,19 +188,20 @@ static uint32_t fwd_discard(struct fwd *f, struct fwd_guest_source *src,
                             const struct vhost_vq_map *map, uint32_t n)
 {
 	struct vhost_vq *vq = src->vq;
+	uint32_t i;
 
-	for (uint32_t i = 0; i < n; i++) {
+	for (i = 0; i < n; i++) {
 		uint16_t head = vhost_split_head(map, vq->last_avail);
 
 		if (head >= map->size) {
 			vhost_vq_fail(vq, VHOST_VQ_BAD_HEAD);
-			return 0;
+			break;
 		}
 		fwd_ring_take(vq, map, head, 0);
 	}
-	counter_add(&src->pq->from_drops[PORT_FROM_DISABLED], n);
+	counter_add(&src->pq->from_drops[PORT_FROM_DISABLED], i);
 	fwd_flush_rings(f, vq, map);
-	return n;
+	return i;
 }
 
 uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
@@ -216,6 +217,7 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 		return 0;
 	n = vhost_split_avail(vq, map, 1);
 	if (!n) {
+		src->blocked_since_ns = 0;
 		f->fault |= unlikely(!vhost_vq_get_map(vq));
 		return 0;
 	}
@@ -225,7 +227,8 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 	if (unlikely(!map->enabled))
 		return fwd_discard(f, src, map, n);
 
-	for (i = 0; i < n; i++) {
+	f->work = 0;
+	for (i = 0; i < n && f->work < FWD_WORK; i++) {
 		uint16_t head = vhost_split_head(map, vq->last_avail);
 		const uint8_t *buf = NULL;
 		struct vhost_desc d;
@@ -321,7 +324,13 @@ uint32_t fwd_from_nic(struct fwd *f, struct fwd_nic_source *src)
 	n = xsk_rx_peek(src->q, FWD_BURST, &pos);
 	if (!n)
 		return 0;
+	f->work = 0;
 	for (uint32_t i = 0; i < n; i++) {
+		if (unlikely(f->work >= FWD_WORK)) {
+			xsk_ring_cons__cancel(&src->q->rx, n - i);
+			n = i;
+			break;
+		}
 		struct xsk_frame fr = xsk_rx_frame(src->q, pos + i);
 		struct steer_meta meta = fwd_take_meta(fr.data);
 		struct port *port = fdb->dedicated;

@@ -37,6 +37,8 @@
 #define FWD_MAX_UPLINKS 16   /* nic queues with unflushed frames, likewise */
 #define FWD_HEAD        64   /* bytes of a frame that the slow path copies before it decides */
 #define FWD_MAX_BUFS    1024 /* receive buffers for one frame */
+#define FWD_MAX_SEGS    2048 /* parts of one frame, or of the buffers for it */
+#define FWD_WORK        8192 /* parts and 256-byte blocks that a burst's slow frames may cost */
 #define FWD_STALL_NS    10000000ull /* a nic queue that takes nothing for so long: drop, not wait */
 #define FWD_ETH_HLEN    14u
 #define FWD_VLAN_HLEN   4u
@@ -85,6 +87,7 @@ struct fwd {
 	uint32_t tag;    /* worker + 1: never 0 */
 	uint32_t n_workers;
 	bool blocked;       /* a source waits for a nic: do not sleep for long */
+	uint32_t work;      /* that slow frames of this burst cost, see FWD_WORK */
 	bool fault;         /* a ring was given up; the worker tells the control thread */
 	bool uplink_shared; /* an open uplink belongs to several workers: flush after the burst */
 	uint32_t n_open;

@@ -8,7 +8,10 @@
 #include "spin.h"
 #include "vhost_split.h"
 
-#define FWD_ETHERTYPE_VLAN 0x0081 /* 0x8100 as it lies in memory, read little endian */
+/* Ethertypes of tags as they lie in memory, read little endian: 0x8100, 0x88a8, 0x9100 */
+#define FWD_ETHERTYPE_VLAN  0x0081
+#define FWD_ETHERTYPE_QINQ  0xa888
+#define FWD_ETHERTYPE_QINQ2 0x0091
 
 /* Length of struct virtio_net_hdr_mrg_rxbuf: VERSION_1 or MRG_RXBUF. The fast path's only header.
  */
@@ -21,7 +24,14 @@ struct fwd_frame {
 	uint64_t dst, src;      /* MACs, see fdb.h */
 	uint16_t vid;           /* of its 802.1Q tag, 0: none or priority tag */
 	bool tagged;
+	bool stacked; /* another tag in front of that one, or behind it */
 };
+
+static always_inline bool fwd_is_tag(uint16_t type)
+{
+	return type == FWD_ETHERTYPE_VLAN || type == FWD_ETHERTYPE_QINQ ||
+	       type == FWD_ETHERTYPE_QINQ2;
+}
 
 /** fwd_drop_from() - count a frame of a guest as dropped */
 static inline void fwd_drop_from(struct fwd_guest_source *src, enum port_from_drop why)

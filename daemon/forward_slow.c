@@ -23,8 +23,8 @@ int fwd_new(uint32_t worker, uint32_t n_workers, struct fwd **ret_fwd)
 		return -ENOMEM;
 	*f = (struct fwd){.worker = worker, .tag = worker + 1, .n_workers = n_workers};
 	/* Touched only as far as chains are long: costs address space, not memory. */
-	f->frame_segs = calloc(VHOST_VQ_MAX_SIZE + 1, sizeof(*f->frame_segs));
-	f->buf_segs = calloc(VHOST_VQ_MAX_SIZE, sizeof(*f->buf_segs));
+	f->frame_segs = calloc(FWD_MAX_SEGS + 1, sizeof(*f->frame_segs));
+	f->buf_segs = calloc(FWD_MAX_SEGS, sizeof(*f->buf_segs));
 	if (!f->frame_segs || !f->buf_segs) {
 		fwd_free(f);
 		return -ENOMEM;
@@ -172,7 +172,8 @@ static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq
 
 		if (n == avail) {
 			avail = vhost_split_avail(vq, map, n + 1);
-			if (n == avail) {
+			/* Less, if the guest has turned its index back. */
+			if (n >= avail) {
 				fwd_drop_to(port, vq, PORT_TO_NO_BUFFER);
 				return 0;
 			}
@@ -202,7 +203,7 @@ static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq
 static void fwd_to_guest(struct fwd *f, struct port *port, uint32_t hint,
                          const struct fwd_frame *frame)
 {
-	struct vhost_segs room = {.seg = f->buf_segs, .max = VHOST_VQ_MAX_SIZE};
+	struct vhost_segs room = {.seg = f->buf_segs, .max = FWD_MAX_SEGS};
 	uint8_t hdr[FWD_HDR] = {0};
 	struct vhost_seg hdr_seg = {.base = hdr};
 	const struct vhost_vq_map *map;
@@ -216,6 +217,7 @@ static void fwd_to_guest(struct fwd *f, struct port *port, uint32_t hint,
 	}
 	map = vq->open_map;
 	n = fwd_gather(f, port, vq, map, frame->len + map->hdr_len, &room);
+	f->work += 1 + room.n + frame->len / 256;
 	if (!n)
 		return;
 	hdr_seg.len = map->hdr_len;
@@ -352,6 +354,7 @@ static void fwd_frame_parse(struct fwd *f, struct fwd_frame *frame)
 {
 	uint32_t n = min_u32((uint32_t)frame->segs.total, FWD_HEAD);
 	const uint8_t *h = f->head;
+	uint16_t type;
 
 	frame->len = (uint32_t)frame->segs.total;
 	vhost_segs_read(&frame->segs, f->head, n);
@@ -363,7 +366,10 @@ static void fwd_frame_parse(struct fwd *f, struct fwd_frame *frame)
 
 	frame->dst = fdb_mac(h);
 	frame->src = fdb_mac(h + 6);
-	frame->tagged = h[12] == 0x81 && h[13] == 0x00 && n >= FWD_ETH_HLEN + FWD_VLAN_HLEN;
+	type = (uint16_t)(h[12] | h[13] << 8);
+	frame->tagged = type == FWD_ETHERTYPE_VLAN && n >= FWD_ETH_HLEN + FWD_VLAN_HLEN;
+	frame->stacked =
+		frame->tagged ? fwd_is_tag((uint16_t)(h[16] | h[17] << 8)) : fwd_is_tag(type);
 	frame->vid = frame->tagged ? (uint16_t)((h[14] & 0x0f) << 8 | h[15]) : 0;
 }
 
@@ -377,7 +383,8 @@ static enum port_from_drop fwd_refusal(const struct port *port, const struct fwd
 	if (!own)
 		return PORT_FROM_SPOOFED;
 	/* Only a port that has its nic for itself and is in no VLAN may choose tags. */
-	if (frame->vid && (port->vlan || port->nic->conf->mode != CONF_NIC_DEDICATED))
+	if ((frame->vid || frame->stacked) &&
+	    (port->vlan || port->nic->conf->mode != CONF_NIC_DEDICATED))
 		return PORT_FROM_VLAN;
 	return PORT_FROM_N;
 }
@@ -408,13 +415,14 @@ static enum fwd_result fwd_guest_route(struct fwd *f, struct fwd_guest_source *s
 enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
                                const struct vhost_vq_map *map, uint16_t head)
 {
-	struct fwd_frame frame = {.segs = {.seg = f->frame_segs + 1, .max = VHOST_VQ_MAX_SIZE}};
+	struct fwd_frame frame = {.segs = {.seg = f->frame_segs + 1, .max = FWD_MAX_SEGS}};
 	enum vhost_vq_fault fault;
 	enum port_from_drop why;
 	enum fwd_result result;
 	uint8_t hdr[2];
 
 	fault = vhost_split_chain(src->vq, map, head, false, &frame.segs);
+	f->work += 1 + frame.segs.n;
 	if (fault != VHOST_VQ_OK) {
 		vhost_vq_fail(src->vq, fault);
 		return FWD_FAULT;

@@ -14,10 +14,12 @@
 #include "group_tap.h"
 #include "spin.h"
 #include "vhost_sigbus.h"
+#include "vhost_signal.h"
 #include "vhost_split.h"
 #include "worker.h"
 
-#define WORKER_RETRY_MS 1 /* sleep of a worker with frames that a nic did not take yet */
+#define WORKER_PUSH_ROUNDS 16 /* of a busy worker, between two looks at frames left behind */
+#define WORKER_RETRY_MS    1  /* sleep of a worker with frames that a nic did not take yet */
 
 struct worker {
 	_Atomic(struct worker_plan *) plan;
@@ -42,7 +44,7 @@ struct worker_plan *worker_plan_new(uint32_t n_nics, uint32_t n_taps, uint32_t n
 	plan->nics = calloc(n_nics + 1, sizeof(*plan->nics));
 	plan->taps = calloc(n_taps + 1, sizeof(*plan->taps));
 	plan->guests = calloc(n_guests + 1, sizeof(*plan->guests));
-	plan->uplinks = calloc(n_uplinks + 1, sizeof(struct xsk_queue *));
+	plan->uplinks = calloc(n_uplinks + 1, sizeof(*plan->uplinks));
 	if (!plan->nics || !plan->taps || !plan->guests || !plan->uplinks) {
 		worker_plan_free(plan);
 		return NULL;
@@ -91,14 +93,20 @@ static uint32_t worker_round(struct worker *w, struct worker_plan *plan)
 	return n;
 }
 
-/* Frames that the kernel has not taken from our transmit rings: it wants another kick. */
+/*
+ * Frames that the kernel has not taken from our transmit rings: it wants another kick. Returns true
+ * if some are left. A nic without a link takes none and is not waited for: its view changes when
+ * the link returns, and that wakes the worker.
+ */
 static bool worker_push_uplinks(const struct worker *w, const struct worker_plan *plan)
 {
 	bool behind = false;
 
 	for (uint32_t i = 0; i < plan->n_uplinks; i++) {
-		struct xsk_queue *q = plan->uplinks[i];
+		struct xsk_queue *q = plan->uplinks[i].q;
 
+		if (!nic_view_get(plan->uplinks[i].nic)->up)
+			continue;
 		if (!spin_try(&q->tx_lock, w->fwd->tag)) {
 			behind = true; /* another worker sends on it just now; look again */
 			continue;
@@ -125,7 +133,10 @@ static bool worker_arm(struct worker_plan *plan)
 		struct fwd_guest_source *src = &plan->guests[i];
 		const struct vhost_vq_map *map = vhost_vq_get_map(src->vq);
 
-		if (!map || src->vq->notify_on || src->blocked_since_ns)
+		if (!map || src->blocked_since_ns)
+			continue;
+		vhost_vq_use_map(src->vq, map);
+		if (src->vq->notify_on)
 			continue;
 		more |= vhost_split_want_kicks(src->vq, map);
 	}
@@ -155,6 +166,7 @@ static void worker_loop(struct worker *w)
 {
 	const uint64_t patience_ns = (uint64_t)w->params.busy_poll_us * 1000;
 	uint64_t idle_since = 0;
+	uint32_t busy = 0;
 
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
 		struct worker_plan *plan;
@@ -168,6 +180,9 @@ static void worker_loop(struct worker *w)
 			counter_add(&w->stats.rounds, 1);
 			counter_add(&w->stats.frames, n);
 			idle_since = 0;
+			/* A guest that fell silent may have left frames that nobody flushes. */
+			if (!(++busy % WORKER_PUSH_ROUNDS))
+				worker_push_uplinks(w, plan);
 			continue;
 		}
 		if (plan->must_poll) {
@@ -193,6 +208,7 @@ static void *worker_main(void *arg)
 	w->tid = gettid();
 	urcu_qsbr_register_thread();
 	worker_loop(w);
+	vhost_signal_end();
 	urcu_qsbr_unregister_thread();
 	return NULL;
 }
@@ -233,11 +249,11 @@ static void worker_free(struct worker *w)
 	if (w->wake_fd >= 0)
 		close(w->wake_fd);
 	fwd_free(w->fwd);
-	worker_plan_free(atomic_load_explicit(&w->plan, memory_order_relaxed));
 	free(w);
 }
 
-int worker_start(const struct worker_params *params, struct worker **ret_worker)
+int worker_start(const struct worker_params *params, struct worker_plan *plan,
+                 struct worker **ret_worker)
 {
 	struct worker *w = calloc(1, sizeof(*w));
 	int err;
@@ -247,12 +263,9 @@ int worker_start(const struct worker_params *params, struct worker **ret_worker)
 	w->params = *params;
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	atomic_store_explicit(&w->plan, worker_plan_new(0, 0, 0, 0), memory_order_relaxed);
+	atomic_store_explicit(&w->plan, plan, memory_order_relaxed);
 	err = -errno;
 	if (w->epoll_fd < 0 || w->wake_fd < 0)
-		goto fail;
-	err = -ENOMEM;
-	if (!atomic_load_explicit(&w->plan, memory_order_relaxed))
 		goto fail;
 	err = fwd_new(params->id, params->n_workers, &w->fwd);
 	if (err < 0)

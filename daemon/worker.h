@@ -26,13 +26,18 @@ struct worker_tap {
 	struct nic_counters *counters;
 };
 
+struct worker_uplink {
+	struct nic *nic;
+	struct xsk_queue *q;
+};
+
 /* What a worker polls. The arrays belong to the plan; sources' own state is the worker's. */
 struct worker_plan {
 	uint32_t n_nics, n_taps, n_uplinks, n_guests;
 	bool must_poll; /* a front end gave no kick descriptor: never sleep */
 	struct fwd_nic_source *nics;
 	struct worker_tap *taps;
-	struct xsk_queue **uplinks; /* where this worker's guests send */
+	struct worker_uplink *uplinks; /* where this worker's guests send */
 	struct fwd_guest_source *guests;
 };
 
@@ -57,10 +62,14 @@ struct worker_plan *worker_plan_new(uint32_t n_nics, uint32_t n_taps, uint32_t n
                                     uint32_t n_guests);
 void worker_plan_free(struct worker_plan *plan); /* takes NULL */
 
-/** worker_start() - Return: 0, or -errno of creating or pinning the thread */
-int worker_start(const struct worker_params *params, struct worker **ret_worker);
+/**
+ * worker_start() - start with @plan, which stays the caller's as every plan does
+ * Return: 0, or -errno of creating or pinning the thread
+ */
+int worker_start(const struct worker_params *params, struct worker_plan *plan,
+                 struct worker **ret_worker);
 
-/** worker_stop() - end the thread and free it. Takes NULL. */
+/** worker_stop() - end the thread and free it; its plan is out of use then. Takes NULL. */
 void worker_stop(struct worker *worker);
 
 /**

@@ -27,6 +27,9 @@ static enum vhost_vq_fault chain_add(struct vhost_vq *vq, const struct vhost_vq_
 	uint64_t gpa = d->gpa;
 	uint32_t left = d->len;
 
+	/* No driver makes them; accepted, they would let a walk cost without bound. */
+	if (!left)
+		return VHOST_VQ_BAD_LENGTH;
 	while (left) {
 		const struct vhost_region *r;
 		uint8_t *host = vhost_mem_gpa(map->mem, &vq->hint, gpa, left);

@@ -32,7 +32,8 @@ struct vhost_segs {
  * @segs: list to append to; unchanged length on failure
  *
  * Each descriptor is read once. The walk ends after at most as many descriptors as the ring (or the
- * indirect table) has, whatever the guest wrote. Descriptors of length zero are skipped.
+ * indirect table) has, whatever the guest wrote. A descriptor of length zero is
+ * refused: no driver makes one, and a walk over them would cost much and count for nothing.
  *
  * Spec: virtio 1.3, 2.7.5 (descriptor table), 2.7.5.3 (indirect; after zero or more direct ones).
  * Context: the worker that owns the ring. Does not allocate, log or block.

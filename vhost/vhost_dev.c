@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "vhost_dev_priv.h"
+#include "vhost_signal.h"
 #include "vhost_sigbus.h"
 
 #define MSGS_PER_RECEIVE 64
@@ -308,7 +309,8 @@ static uint32_t stop_given_up(struct vhost_dev *dev)
 		    atomic_load_explicit(&vq->fault, memory_order_relaxed) == VHOST_VQ_OK)
 			continue;
 		vhost_vq_stop(dev, vq);
-		vhost_vq_signal(vq->err_fd);
+		if (vq->err_fd >= 0)
+			(void)vhost_signal(vq->err_fd);
 		n++;
 	}
 	return n;

@@ -116,7 +116,4 @@ void vhost_vq_stop(struct vhost_dev *dev, struct vhost_vq *vq);
 /** vhost_vq_forget_notifiers() - drop kick and call descriptors (after GET_VRING_BASE) */
 void vhost_vq_forget_notifiers(struct vhost_dev *dev, struct vhost_vq *vq);
 
-/** vhost_vq_signal() - add one to an eventfd without waiting. Takes -1. */
-void vhost_vq_signal(int fd);
-
 #endif

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "vhost_dev_priv.h"
+#include "vhost_signal.h"
 
 /* Where a request names a ring. */
 enum names_ring {
@@ -514,7 +515,7 @@ static int set_vring_call(struct vhost_dev *dev, struct vhost_request *msg)
 			return err;
 		}
 		/* What was signalled on the old one meanwhile, nobody hears. */
-		vhost_vq_signal(fd);
+		(void)vhost_signal(fd);
 	}
 	vhost_dev_retire_fd(dev, old);
 	return 0;

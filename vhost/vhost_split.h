@@ -11,8 +11,9 @@
 #ifndef VHOST_SPLIT_H
 #define VHOST_SPLIT_H
 
+#include <errno.h>
 #include <string.h>
-#include <unistd.h>
+#include "vhost_signal.h"
 #include "vhost_vq.h"
 
 /* A descriptor, copied out of the guest's table once. */
@@ -113,11 +114,10 @@ static always_inline void vhost_split_notify(struct vhost_vq *vq, const struct v
 		want = !(ring_load_relaxed16(&map->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 	}
 	if (want && map->call_fd >= 0) {
-		uint64_t one = 1;
-		ssize_t n = write(map->call_fd, &one, sizeof(one));
+		int err = vhost_signal(map->call_fd);
 
-		/* EAGAIN: the counter is at its limit, so the guest has an interrupt pending. */
-		(void)n;
+		if (unlikely(err && err != -EAGAIN))
+			vhost_vq_fail(vq, VHOST_VQ_BAD_CALL);
 		counter_add(&vq->calls, 1);
 	}
 }

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include "fake_fe.h"
+#include "vhost_signal.h"
 
 #define MAX_SEND_FDS 253 /* SCM_MAX_FD */
 
@@ -142,6 +143,7 @@ int rig_setup(void **state)
 	struct vhost_dev_config config;
 
 	assert_non_null(rig);
+	(void)vhost_signal(-1); /* its descriptor is the process's, for good */
 	rig->fds_before = count_fds();
 	rig->maps_before = count_memfd_mappings();
 	rig->fe = -1;

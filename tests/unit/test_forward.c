@@ -403,6 +403,11 @@ static void test_drops(void **state)
 	fp_frame(frame, 100, b->mac, a->mac, 1);
 	memcpy(frame + 12, "\x81\x00\x00\x05", 4);
 	send_and_expect_drop(fp, a, 100, PORT_FROM_VLAN);
+	/* Tags that hide a tag, or are another kind of it */
+	memcpy(frame + 12, "\x81\x00\x00\x00\x81\x00\x00\x05", 8);
+	send_and_expect_drop(fp, a, 100, PORT_FROM_VLAN);
+	memcpy(frame + 12, "\x88\xa8\x00\x05\x08\x00", 6);
+	send_and_expect_drop(fp, a, 100, PORT_FROM_VLAN);
 
 	a->port.own_macs_only = true;
 	for (uint32_t len = 14; len < 100; len += 10) { /* both paths */
@@ -554,7 +559,7 @@ static void test_hostile_tx(void **state)
 	         {{0, 64, VRING_DESC_F_NEXT, 1}, {0, 64, VRING_DESC_F_NEXT, 0}},
 	         0,
 	         VHOST_VQ_BAD_CHAIN},
-		{"loop of empty ones", {{0, 0, VRING_DESC_F_NEXT, 0}}, 0, VHOST_VQ_BAD_CHAIN},
+		{"loop of empty ones", {{0, 0, VRING_DESC_F_NEXT, 0}}, 0, VHOST_VQ_BAD_LENGTH},
 		{"writable", {{0, 64, VRING_DESC_F_WRITE, 0}}, 0, VHOST_VQ_BAD_DIRECTION},
 		{"writable tail",
 	         {{0, 64, VRING_DESC_F_NEXT, 1}, {0, 64, VRING_DESC_F_WRITE, 0}},
@@ -648,6 +653,83 @@ static void test_hostile_avail_idx(void **state)
 		expect_fault(fp, a, &b->rx, VHOST_VQ_BAD_AVAIL_IDX);
 		fp_free(fp);
 	}
+}
+
+/* A bad head on a ring that is only drained is told like any other. */
+static void test_hostile_disabled(void **state)
+{
+	struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
+	struct fp_port *a = &fp->ports[0];
+
+	(void)state;
+	a->tx.map.enabled = false;
+	fp_send(a, frame, 100);
+	fp_avail(&a->tx, FP_RING);
+	expect_fault(fp, a, &a->tx, VHOST_VQ_BAD_HEAD);
+	expect_returned(a, 1); /* what was taken before is published */
+	fp_free(fp);
+}
+
+/*
+ * Frames of very many parts end the burst early, so that one guest cannot hold the worker; what is
+ * left is forwarded in later bursts, whole and in order.
+ */
+static void test_work_is_bounded(void **state)
+{
+	struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
+	struct fp_port *a = &fp->ports[0], *b = &fp->ports[1];
+	const uint32_t parts = 1200, n = 32;
+	uint64_t gpa = fp_alloc(a, 2 * parts + 12), table = fp_alloc(a, 16 * parts);
+	uint32_t taken = 0, bursts = 0;
+
+	(void)state;
+	memset(fp_host(a, gpa), 0, 12);
+	fp_frame(fp_host(a, gpa) + 12, parts - 12, b->mac, a->mac, 1);
+	memcpy(frame, fp_host(a, gpa) + 12, parts - 12);
+	for (uint32_t i = 0; i < parts; i++) {
+		struct vring_desc d = {.addr = gpa + i,
+		                       .len = 1,
+		                       .flags = i + 1 < parts ? VRING_DESC_F_NEXT : 0,
+		                       .next = (uint16_t)(i + 1)};
+
+		memcpy(fp_host(a, table) + 16 * i, &d, sizeof(d));
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		fp_post(b, 2048);
+		fp_avail(&a->tx, fp_desc(&a->tx, table, 16 * parts, VRING_DESC_F_INDIRECT, 0));
+	}
+	for (; taken < n; bursts++) {
+		uint32_t now = fp_run(fp, a);
+
+		assert_in_range(now, 1, FWD_WORK / parts + 1);
+		taken += now;
+	}
+	assert_true(bursts > 1);
+	for (uint32_t i = 0; i < n; i++)
+		expect_frame(b, frame, parts - 12);
+	fp_free(fp);
+}
+
+/* More parts than any frame has. */
+static void test_too_many_parts(void **state)
+{
+	struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
+	struct fp_port *a = &fp->ports[0];
+	const uint32_t parts = FWD_MAX_SEGS + 1;
+	uint64_t gpa = fp_alloc(a, parts), table = fp_alloc(a, 16 * parts);
+
+	(void)state;
+	for (uint32_t i = 0; i < parts; i++) {
+		struct vring_desc d = {.addr = gpa + i,
+		                       .len = 1,
+		                       .flags = i + 1 < parts ? VRING_DESC_F_NEXT : 0,
+		                       .next = (uint16_t)(i + 1)};
+
+		memcpy(fp_host(a, table) + 16 * i, &d, sizeof(d));
+	}
+	fp_avail(&a->tx, fp_desc(&a->tx, table, 16 * parts, VRING_DESC_F_INDIRECT, 0));
+	expect_fault(fp, a, &a->tx, VHOST_VQ_BAD_CHAIN);
+	fp_free(fp);
 }
 
 static void test_hostile_rx(void **state)
@@ -947,6 +1029,9 @@ int main(void)
 		cmocka_unit_test(test_hostile_tx),
 		cmocka_unit_test(test_hostile_indirect),
 		cmocka_unit_test(test_hostile_avail_idx),
+		cmocka_unit_test(test_hostile_disabled),
+		cmocka_unit_test(test_work_is_bounded),
+		cmocka_unit_test(test_too_many_parts),
 		cmocka_unit_test(test_hostile_rx),
 		cmocka_unit_test(test_to_wire),
 		cmocka_unit_test(test_vlan_to_wire),
