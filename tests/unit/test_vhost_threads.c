@@ -69,6 +69,7 @@ static void *work(void *arg)
 		/* W: acquire in wait_for_worker(): all of the burst is over */
 		atomic_fetch_add_explicit(&w->epoch, 1, memory_order_acq_rel);
 	}
+	vhost_signal_end();
 	return NULL;
 }
 
