@@ -15,9 +15,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "ctl_priv.h"
 #include "log.h"
 
@@ -53,14 +53,6 @@ struct ctl {
 	bool paused; /* no descriptor was free: accepts nothing until the timer fires */
 };
 
-static uint64_t ctl_now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static void ctl_drop(struct ctl_client *c)
 {
 	struct ctl_client **p = &c->ctl->clients;
@@ -86,7 +78,7 @@ static int ctl_flush(struct ctl_client *c)
 
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-		c->active_ms = ctl_now_ms();
+		c->active_ms = clock_now_ms();
 		c->out_done += (size_t)n;
 		if (c->out_done == c->out_len) {
 			free(c->out);
@@ -155,7 +147,7 @@ static int ctl_read(struct ctl_client *c)
 	n = recv(c->fd, c->in + c->in_len, sizeof(c->in) - c->in_len, MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	c->active_ms = ctl_now_ms();
+	c->active_ms = clock_now_ms();
 	if (!n)
 		c->eof = true;
 	c->in_len += (size_t)n;
@@ -230,7 +222,7 @@ static void ctl_on_client(void *arg, uint32_t events)
 static void ctl_on_timer(void *arg)
 {
 	struct ctl *ctl = arg;
-	uint64_t now = ctl_now_ms();
+	uint64_t now = clock_now_ms();
 	struct ctl_client *next;
 
 	ctl->timing = false;
@@ -300,7 +292,7 @@ static void ctl_add_client(struct ctl *ctl, int fd)
 	c->pid = pid;
 	c->may_mutate = access == CTL_ACCESS_ALL;
 	c->eof = c->last = false;
-	c->active_ms = ctl_now_ms();
+	c->active_ms = clock_now_ms();
 	c->out = NULL;
 	c->in_len = 0;
 	if (loop_add_fd(ctl->loop, fd, EPOLLIN, ctl_on_client, c, &c->source) < 0) {

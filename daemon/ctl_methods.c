@@ -8,20 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "ctl_methods.h"
 #include "daemon.h"
 #include "group_tap.h"
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static void set_u64(json_t *obj, const char *key, uint64_t value)
 {
@@ -186,7 +178,7 @@ static json_t *port_json(const struct daemon *d, uint32_t index)
 	set_bool(obj, "listen", conf->listen);
 	set_str(obj, "state", info.state);
 	set_bool(obj, "up", port_is_up(port));
-	set_u64(obj, "since_s", (now_ms() - info.since_ms) / 1000);
+	set_u64(obj, "since_s", (clock_now_ms() - info.since_ms) / 1000);
 	set_str(obj, "nic", conf->nic);
 	set_u64(obj, "vlan", conf->vlan);
 	json_object_set_new(obj, "macs", macs);
@@ -423,7 +415,7 @@ static json_t *method_show(void *owner, json_t *params, char **ret_error)
 	const struct daemon *d = owner;
 	json_t *obj = method_version(owner, params, ret_error);
 
-	set_u64(obj, "uptime_s", (now_ms() - d->start_ms) / 1000);
+	set_u64(obj, "uptime_s", (clock_now_ms() - d->start_ms) / 1000);
 	set_str(obj, "config", d->conf->path);
 	set_str(obj, "control_socket", d->conf->control_socket);
 	set_str(obj, "pin_dir", d->conf->pin_dir);

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "daemon.h"
 #include "group_tap.h"
 #include "log.h"
@@ -448,14 +448,12 @@ int daemon_new(const struct conf *conf, struct loop *loop, struct daemon **ret_d
                char **ret_why)
 {
 	struct daemon *d = calloc(1, sizeof(*d));
-	struct timespec ts;
 	int err;
 
 	*ret_why = NULL;
 	if (!d)
 		return -ENOMEM;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	d->start_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	d->start_ms = clock_now_ms();
 	d->conf = conf;
 	d->loop = loop;
 	err = daemon_init(d, ret_why);

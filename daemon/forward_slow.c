@@ -8,8 +8,8 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "clock.h"
 #include "csum.h"
 #include "forward_priv.h"
 #include "group_tap.h"
@@ -40,14 +40,6 @@ void fwd_free(struct fwd *f)
 	free(f->frame_segs);
 	free(f->buf_segs);
 	free(f);
-}
-
-static uint64_t fwd_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
 /* ---- opening and closing destinations ------------------------------------------------------- */
@@ -287,7 +279,7 @@ static uint32_t fwd_write_wire(uint8_t *dst, const struct fwd_frame *frame, uint
 /* Wait for the nic, or has it been stuck for so long that its frames are dropped? */
 static enum fwd_result fwd_nic_is_full(struct fwd_guest_source *src)
 {
-	uint64_t now = fwd_now_ns();
+	uint64_t now = clock_now_ns();
 
 	if (!src->blocked_since_ns)
 		src->blocked_since_ns = now;

@@ -9,9 +9,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "fdb.h"
 #include "log.h"
 #include "loop.h"
@@ -38,15 +38,8 @@ struct port_conn {
 	uint64_t since_ms, n_connects;
 	int peer_pid;
 	char last_error[192];
+	struct log_limit limit; /* of lines that front ends cause by coming and going */
 };
-
-static uint64_t port_now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static void port_note_error(struct port *port, const char *fmt, ...) printf_like(2, 3);
 static void port_note_error(struct port *port, const char *fmt, ...)
@@ -113,8 +106,8 @@ static void port_set_up(struct port *port, bool up)
 	if (c->up == up)
 		return;
 	c->up = up;
-	c->since_ms = port_now_ms();
-	log_info("port %s: %s", port->conf->name, up ? "up" : "down");
+	c->since_ms = clock_now_ms();
+	log_limited(&c->limit, LOG_LEVEL_INFO, "port %s: %s", port->conf->name, up ? "up" : "down");
 	c->ops->state_changed(c->owner, port);
 }
 
@@ -170,12 +163,14 @@ static void port_disconnect(struct port *port, int err)
 	c->dev_source = NULL;
 	vhost_dev_detach(port->dev);
 	port_set_up(port, false);
-	c->since_ms = port_now_ms();
+	c->since_ms = clock_now_ms();
 	c->peer_pid = 0;
 	if (err == -ECONNRESET)
-		log_info("port %s: front end has disconnected", port->conf->name);
+		log_limited(&c->limit, LOG_LEVEL_INFO, "port %s: front end has disconnected",
+		            port->conf->name);
 	else if (err)
-		log_warn("port %s: connection ended: %s", port->conf->name, strerror(-err));
+		log_limited(&c->limit, LOG_LEVEL_WARN, "port %s: connection ended: %s",
+		            port->conf->name, strerror(-err));
 	if (c->retry)
 		loop_set_timer(c->retry, c->retry_ms, 0);
 }
@@ -213,10 +208,11 @@ static void port_attach(struct port *port, int fd)
 	}
 	c->peer_pid = cred.pid;
 	c->n_connects++;
-	c->since_ms = port_now_ms();
+	c->since_ms = clock_now_ms();
 	c->retry_ms = PORT_RETRY_MIN_MS;
 	c->told_connect_error = false;
-	log_info("port %s: front end connected (pid %d)", port->conf->name, c->peer_pid);
+	log_limited(&c->limit, LOG_LEVEL_INFO, "port %s: front end connected (pid %d)",
+	            port->conf->name, c->peer_pid);
 }
 
 static bool port_peer_is_gone(int fd)
@@ -239,8 +235,9 @@ static void port_on_accept(void *arg, uint32_t events)
 	if (vhost_dev_fd(port->dev) >= 0 && port_peer_is_gone(vhost_dev_fd(port->dev)))
 		port_disconnect(port, -ECONNRESET);
 	if (vhost_dev_fd(port->dev) >= 0) {
-		log_warn("port %s: refused a second front end; pid %d is connected",
-		         port->conf->name, c->peer_pid);
+		log_limited(&c->limit, LOG_LEVEL_WARN,
+		            "port %s: refused a second front end; pid %d is connected",
+		            port->conf->name, c->peer_pid);
 		close(fd);
 		return;
 	}
@@ -434,7 +431,7 @@ int port_new(const struct conf *conf, uint32_t index, struct nic *nic, uint16_t 
 	                        .owner = owner,
 	                        .listen_fd = -1,
 	                        .retry_ms = PORT_RETRY_MIN_MS,
-	                        .since_ms = port_now_ms()};
+	                        .since_ms = clock_now_ms()};
 	port->conf = &conf->ports[index];
 	port->vlan = port->conf->vlan;
 	port->own_macs_only = port->conf->own_macs_only;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <urcu-qsbr.h>
 
+#include "clock.h"
 #include "group_tap.h"
 #include "spin.h"
 #include "vhost_sigbus.h"
@@ -18,8 +19,9 @@
 #include "vhost_split.h"
 #include "worker.h"
 
-#define WORKER_PUSH_ROUNDS 16 /* of a busy worker, between two looks at frames left behind */
-#define WORKER_RETRY_MS    1  /* sleep of a worker with frames that a nic did not take yet */
+#define WORKER_CLOCK_ROUNDS 16 /* of an idle worker, between two looks at the clock */
+#define WORKER_PUSH_ROUNDS  16 /* of a busy worker, between two looks at frames left behind */
+#define WORKER_RETRY_MS     1  /* sleep of a worker with frames that a nic did not take yet */
 
 struct worker {
 	_Atomic(struct worker_plan *) plan;
@@ -61,14 +63,6 @@ void worker_plan_free(struct worker_plan *plan)
 	free(plan->guests);
 	free(plan->uplinks);
 	free(plan);
-}
-
-static uint64_t worker_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
 /* One burst from each source. */
@@ -166,7 +160,7 @@ static void worker_loop(struct worker *w)
 {
 	const uint64_t patience_ns = (uint64_t)w->params.busy_poll_us * 1000;
 	uint64_t idle_since = 0;
-	uint32_t busy = 0;
+	uint32_t busy = 0, idle = 0;
 
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
 		struct worker_plan *plan;
@@ -189,12 +183,13 @@ static void worker_loop(struct worker *w)
 			worker_push_uplinks(w, plan);
 			continue;
 		}
-		if (!idle_since)
-			idle_since = worker_now_ns();
-		if (worker_now_ns() - idle_since < patience_ns) {
-			cpu_relax();
+		/* Reading the clock costs as much as a round: look at it now and then. */
+		if (++idle % WORKER_CLOCK_ROUNDS && idle_since)
 			continue;
-		}
+		if (!idle_since)
+			idle_since = clock_now_ns();
+		if (clock_now_ns() - idle_since < patience_ns)
+			continue;
 		behind = worker_push_uplinks(w, plan) || w->fwd->blocked;
 		if (!worker_arm(plan))
 			worker_sleep(w, behind ? WORKER_RETRY_MS : -1);

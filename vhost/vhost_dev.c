@@ -21,8 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+#include "clock.h"
 #include "vhost_dev_priv.h"
 #include "vhost_signal.h"
 #include "vhost_sigbus.h"
@@ -33,17 +33,9 @@
 
 /* ---- lines for the log ---- */
 
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static bool limit_take(struct vhost_limit *l)
 {
-	uint64_t now = now_ms();
+	uint64_t now = clock_now_ms();
 	uint64_t earned = (now - l->last_ms) / LIMIT_REFILL_MS;
 
 	if (earned > 0) {
@@ -144,7 +136,7 @@ int vhost_dev_new(const struct vhost_dev_config *config, const struct vhost_dev_
 	dev->ops = ops;
 	dev->owner = owner;
 	dev->warn_limit = dev->info_limit =
-		(struct vhost_limit){.last_ms = now_ms(), .tokens = LIMIT_BURST};
+		(struct vhost_limit){.last_ms = clock_now_ms(), .tokens = LIMIT_BURST};
 	dev->n_vqs = (uint16_t)(2 * config->max_queue_pairs);
 	vhost_io_init(&dev->io);
 	dev->old_fds = calloc(2u * dev->n_vqs, sizeof(*dev->old_fds));

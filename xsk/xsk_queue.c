@@ -39,8 +39,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "clock.h"
 #include "xsk_compat.h"
 #include "xsk_queue.h"
 
@@ -48,14 +48,6 @@
 #define XSK_RING_MAX    16384u
 #define XSK_KICK_STALLS 5  /* of these, at most so many without progress that shows */
 #define XSK_KICK_ROUNDS 64 /* system calls per kick, at most; each made progress */
-
-static uint64_t xsk_now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static bool xsk_params_valid(const struct xsk_queue_params *p)
 {
@@ -209,7 +201,7 @@ static int xsk_attach_mode(struct xsk_queue *q, const char *ifname, enum xsk_mod
 static int xsk_attach_retry(struct xsk_queue *q, const struct xsk_queue_params *params,
                             const char **ret_why)
 {
-	uint64_t deadline = xsk_now_ms() + params->bind_timeout_ms;
+	uint64_t deadline = clock_now_ms() + params->bind_timeout_ms;
 	char ifname[IF_NAMESIZE];
 	uint32_t wait_ms = 2;
 
@@ -222,7 +214,7 @@ static int xsk_attach_retry(struct xsk_queue *q, const struct xsk_queue_params *
 			return -ENODEV;
 		}
 		err = xsk_attach_mode(q, ifname, params->mode, ret_why);
-		if (err != -EBUSY || xsk_now_ms() + wait_ms > deadline)
+		if (err != -EBUSY || clock_now_ms() + wait_ms > deadline)
 			return err;
 		(void)poll(NULL, 0, (int)wait_ms);
 		wait_ms = min_u32(wait_ms * 2, 32);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #include "fake_path.h"
 
@@ -296,4 +299,67 @@ const uint8_t *fp_xsk_sent(struct fake_path *fp, uint32_t *ret_len)
 	x->comp[x->words[6]++ % FP_XSK_RING] = d->addr;
 	*ret_len = d->len;
 	return x->area + d->addr;
+}
+
+/* The next frame in the port's receive ring: used entries, header and bytes are as they must be. */
+void fp_expect_frame(struct fp_port *p, const uint8_t *want, uint32_t len)
+{
+	uint32_t got = 0, n = 0, bufs = 1;
+
+	while (n < bufs) {
+		uint32_t used_len = 0, from = 0;
+		uint16_t head = 0;
+		uint8_t *buf;
+
+		assert_true(fp_used(&p->rx, &head, &used_len));
+		buf = fp_host(p, p->rx.desc[head].addr);
+		if (!n++) {
+			assert_memory_equal(buf, "\0\0\0\0\0\0\0\0\0\0", 10);
+			bufs = buf[10] | (uint32_t)buf[11] << 8;
+			assert_in_range(bufs, 1, FP_RING);
+			from = 12;
+		}
+		assert_true(used_len >= from && used_len <= p->rx.desc[head].len);
+		assert_true(got + used_len - from <= len);
+		assert_memory_equal(buf + from, want + got, used_len - from);
+		got += used_len - from;
+	}
+	assert_int_equal(got, len);
+}
+
+void fp_expect_nothing(struct fp_port *p)
+{
+	assert_int_equal(p->rx.used->idx, p->rx.used_seen);
+}
+
+/* The sender got all its descriptors back. */
+void fp_expect_returned(struct fp_port *p, uint32_t n)
+{
+	uint32_t len;
+	uint16_t head;
+
+	while (n--)
+		assert_true(fp_used(&p->tx, &head, &len));
+	assert_false(fp_used(&p->tx, &head, &len));
+}
+
+uint64_t fp_from_drops(const struct fp_port *p, enum port_from_drop why)
+{
+	return counter_get(&p->port.queues[1].from_drops[why]);
+}
+
+uint64_t fp_to_drops(const struct fp_port *p, enum port_to_drop why)
+{
+	return counter_get(&p->port.queues[0].to_drops[why]);
+}
+
+void fp_expect_drop(struct fake_path *fp, struct fp_port *p, const uint8_t *frame, uint32_t len,
+                    enum port_from_drop why)
+{
+	uint64_t before = fp_from_drops(p, why);
+
+	fp_send(p, frame, len);
+	assert_int_equal(fp_run(fp, p), 1);
+	assert_int_equal(fp_from_drops(p, why), before + 1);
+	fp_expect_returned(p, 1);
 }

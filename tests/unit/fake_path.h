@@ -93,4 +93,15 @@ uint32_t fp_run_nic(struct fake_path *fp);
 /** fp_xsk_sent() - the kernel takes one frame off the tx ring; NULL if there is none */
 const uint8_t *fp_xsk_sent(struct fake_path *fp, uint32_t *ret_len);
 
+/** fp_expect_frame() - take the next frame out of the port's rx ring: entries, header, bytes */
+void fp_expect_frame(struct fp_port *p, const uint8_t *want, uint32_t len);
+void fp_expect_nothing(struct fp_port *p);
+/** fp_expect_returned() - the sender got exactly @n descriptors back */
+void fp_expect_returned(struct fp_port *p, uint32_t n);
+/** fp_expect_drop() - send a frame that is dropped for this reason, and for no other */
+void fp_expect_drop(struct fake_path *fp, struct fp_port *p, const uint8_t *frame, uint32_t len,
+                    enum port_from_drop why);
+uint64_t fp_from_drops(const struct fp_port *p, enum port_from_drop why);
+uint64_t fp_to_drops(const struct fp_port *p, enum port_to_drop why);
+
 #endif
