@@ -28,9 +28,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 
-#define LOG_LINE_MAX 2048 /* longer messages are cut */
+#define LOG_LINE_MAX  2048 /* longer messages are cut */
+#define LOG_BURST     16   /* of log_limited() */
+#define LOG_REFILL_MS 1000
 static_assert(LOG_LINE_MAX <= PIPE_BUF, "a line must fit what a writable pipe takes at once");
 
 enum log_sink { LOG_SINK_FILE, LOG_SINK_SOCKET, LOG_SINK_POLL };
@@ -224,4 +227,39 @@ void log_write(enum log_level level, const char *fmt, ...)
 	}
 	pthread_mutex_unlock(&log_state.lock);
 	errno = saved;
+}
+
+static bool log_limit_take(struct log_limit *limit)
+{
+	uint64_t now = clock_now_ms();
+	uint64_t earned = limit->last_ms ? (now - limit->last_ms) / LOG_REFILL_MS : LOG_BURST;
+	if (earned) {
+		limit->tokens =
+			min_u32(LOG_BURST, limit->tokens + min_u32(LOG_BURST, (uint32_t)earned));
+		limit->last_ms = now;
+	}
+	if (!limit->tokens) {
+		limit->suppressed++;
+		return false;
+	}
+	limit->tokens--;
+	return true;
+}
+
+void log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
+{
+	char text[LOG_LINE_MAX];
+	va_list ap;
+
+	if (level > log_get_level() || !log_limit_take(limit))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (limit->suppressed)
+		log_write(level, "%s (%u lines like this suppressed before)", text,
+		          limit->suppressed);
+	else
+		log_write(level, "%s", text);
+	limit->suppressed = 0;
 }

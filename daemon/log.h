@@ -24,6 +24,22 @@ uint64_t log_lost(void);
 
 void log_write(enum log_level level, const char *fmt, ...) printf_like(2, 3);
 
+/* How many lines a peer has caused lately; all zero is a limit that was never used. */
+struct log_limit {
+	uint64_t last_ms; /* when it earned its last line */
+	uint32_t tokens;
+	uint32_t suppressed;
+};
+
+/**
+ * log_limited() - as log_write(), for what a peer can cause as often as it likes
+ *
+ * Sixteen lines at once, then one a second. What was left out is told with the next line. One
+ * thread at a time per @limit.
+ */
+void log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
+	printf_like(3, 4);
+
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_write(LOG_LEVEL_WARN, __VA_ARGS__)
 #define log_info(...)  log_write(LOG_LEVEL_INFO, __VA_ARGS__)
