@@ -202,6 +202,7 @@ static void *worker_main(void *arg)
 
 	w->tid = gettid();
 	urcu_qsbr_register_thread();
+	(void)vhost_signal(-1); /* makes this thread's context, before there is traffic */
 	worker_loop(w);
 	vhost_signal_end();
 	urcu_qsbr_unregister_thread();
