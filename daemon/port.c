@@ -139,9 +139,16 @@ static void port_dev_info(void *arg, const char *text)
 
 static void port_dev_warn(void *arg, const char *text)
 {
-	struct port *port = arg;
+	const struct port *port = arg;
 
-	port_note_error(port, "%s", text);
+	log_warn("port %s: %s", port->conf->name, text);
+}
+
+static void port_dev_refused(void *arg, const char *text)
+{
+	const struct port *port = arg;
+
+	snprintf(port->conn->last_error, sizeof(port->conn->last_error), "%s", text);
 }
 
 static const struct vhost_dev_ops port_dev_ops = {
@@ -149,6 +156,7 @@ static const struct vhost_dev_ops port_dev_ops = {
 	.rings_changed = port_dev_rings_changed,
 	.info = port_dev_info,
 	.warn = port_dev_warn,
+	.refused = port_dev_refused,
 };
 
 /* ---- connections ---------------------------------------------------------------------------- */

@@ -30,6 +30,7 @@
 #define MSGS_PER_RECEIVE 64
 #define LIMIT_BURST      16 /* lines at once, for each of the two kinds */
 #define LIMIT_REFILL_MS  1000
+#define TEXT_MAX         448 /* longer ones are cut */
 
 /* ---- lines for the log ---- */
 
@@ -51,39 +52,42 @@ static bool limit_take(struct vhost_limit *l)
 	return true;
 }
 
-printf_like(4, 0) static void limit_line(struct vhost_dev *dev, struct vhost_limit *l,
-                                         void (*out)(void *owner, const char *text),
-                                         const char *format, va_list args)
+static void limit_line(struct vhost_dev *dev, struct vhost_limit *l,
+                       void (*out)(void *owner, const char *text), const char *text)
 {
-	char text[512];
-	int n;
+	char line[TEXT_MAX + 64];
 
 	if (!out || !limit_take(l))
 		return;
-	n = vsnprintf(text, sizeof(text), format, args);
-	if (l->suppressed && n >= 0 && (size_t)n < sizeof(text))
-		snprintf(text + n, sizeof(text) - (size_t)n, " (%u lines suppressed before)",
+	if (l->suppressed)
+		snprintf(line, sizeof(line), "%s (%u lines suppressed before)", text,
 		         l->suppressed);
+	out(dev->owner, l->suppressed ? line : text);
 	l->suppressed = 0;
-	out(dev->owner, text);
 }
 
 void vhost_dev_warn(struct vhost_dev *dev, const char *format, ...)
 {
+	char text[TEXT_MAX];
 	va_list args;
 
 	va_start(args, format);
-	limit_line(dev, &dev->warn_limit, dev->ops->warn, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	if (dev->ops->refused)
+		dev->ops->refused(dev->owner, text);
+	limit_line(dev, &dev->warn_limit, dev->ops->warn, text);
 }
 
 void vhost_dev_info(struct vhost_dev *dev, const char *format, ...)
 {
+	char text[TEXT_MAX];
 	va_list args;
 
 	va_start(args, format);
-	limit_line(dev, &dev->info_limit, dev->ops->info, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	limit_line(dev, &dev->info_limit, dev->ops->info, text);
 }
 
 /* ---- what is offered ---- */

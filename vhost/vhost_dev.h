@@ -43,6 +43,9 @@ struct vhost_dev_ops {
 
 	/* Something the front end did was refused or is odd; one line, already rate limited. */
 	void (*warn)(void *owner, const char *text);
+
+	/* The same, each time: to remember the last one, not to log it. May be NULL. */
+	void (*refused)(void *owner, const char *text);
 };
 
 struct vhost_dev_config {
