@@ -24,8 +24,8 @@ DESC_NEXT, DESC_WRITE, DESC_INDIRECT = 1, 2, 4
 HDR = 12  # virtio-net header with num_buffers
 
 GPA, UVA = 0x1_0000_0000, 0x7F00_0000_0000
-RING_AREA = 0x10000  # of each ring; buffers come after those of 16 rings
-BUFFERS = 16 * RING_AREA
+RING_AREA = 0x10000  # of each ring; buffers come after those of 8 rings
+BUFFERS = 8 * RING_AREA
 
 
 class RawFrontEnd:
