@@ -86,13 +86,18 @@ def test_guest_reboot(lab):
     all_reachable(lab)
 
 
-def test_guest_reboots_under_traffic(lab):
-    """A flood to a guest that resets its device in the middle."""
+def test_guest_reset_under_traffic(lab):
+    """The reset button in the middle of a flood, twice.
+
+    Not `reboot -f`: kernels that break their virtio devices at shutdown (6.1.192 does) may spin for
+    ever in start_xmit() if a frame is just then on its way out, whatever the back end.
+    """
     a = lab.vms[0]
     flood = lab.wire.spawn("ping -f", ["ping", "-q", "-f", "-w", 60, a.address],
                            lab.workdir / "flood.log")
     try:
-        a.reboot()
+        for _ in range(2):
+            a.reset()
     finally:
         flood.stop()
     all_reachable(lab)

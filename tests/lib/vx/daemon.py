@@ -16,13 +16,23 @@ from . import base
 from .base import PREFIX, Process, run, wait_for
 
 BPFFS = Path("/sys/fs/bpf")
+AF_XDP = 44
 SANITIZER = re.compile(r"ERROR: \w*Sanitizer|runtime error:|SUMMARY: \w*Sanitizer")
 
 
 def need_bpffs():
     """Mount the BPF file system where it is missing (it is left mounted: systemd does so, too)."""
     if not os.path.ismount(BPFFS):
-        run("mount", "-t", "bpf", "bpf", BPFFS)
+        done = run("mount", "-t", "bpf", "bpf", BPFFS, check=False)
+        if done.returncode:
+            raise base.Skip(f"no BPF file system here: {done.stdout.strip()}")
+
+
+def need_af_xdp():
+    try:
+        socket.socket(AF_XDP, socket.SOCK_RAW).close()
+    except OSError as error:
+        raise base.Skip(f"no AF_XDP sockets here: {error.strerror}") from None
 
 
 def remove_pins(folder):
@@ -54,6 +64,7 @@ class Daemon:
                  pin_dir=None, **more):
         base.need_root()
         need_bpffs()
+        need_af_xdp()
         Daemon._serial += 1
         self.workdir, self.ns = Path(workdir), ns
         self.program = base.binary("vhost-xdpd")

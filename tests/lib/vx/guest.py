@@ -4,6 +4,7 @@
 The channel is a virtio-serial port. See tests/guest/image/agent for the lines that pass.
 """
 import base64
+import json
 import os
 import re
 import select
@@ -107,17 +108,17 @@ class Channel:
 class Guest:
     """One QEMU process with one virtio-net device on a vhost-user socket.
 
-    socket     path of the vhost-user socket
+    path       of the vhost-user socket
     server     True: QEMU listens there (the back end connects)
     mac, ip    of the device in the guest, ip with its prefix length
     queues     queue pairs
     device     further properties of virtio-net-pci
     """
 
-    def __init__(self, name, workdir, socket, mac, ip=None, queues=1, server=False, mtu=None,
+    def __init__(self, name, workdir, path, mac, ip=None, queues=1, server=False, mtu=None,
                  memory=192, device="", append="", netdev=None):
         self.name, self.workdir = name, Path(workdir)
-        self.socket, self.mac, self.ip, self.queues = Path(socket), mac, ip, queues
+        self.socket, self.mac, self.ip, self.queues = Path(path), mac, ip, queues
         self.server, self.mtu, self.memory = server, mtu, memory
         self.device, self.append, self.netdev = device, append, netdev
         self.process = self.channel = None
@@ -208,6 +209,32 @@ class Guest:
         self.channel.send("sleep 0.2; reboot -f", 10)
         wait_for(lambda: self.process.require_alive() and self.channel.hello(1) and
                  self.channel.boot != old, 60, f"reboot of {self.name}")
+
+    def qmp(self, command, **arguments):
+        """One command to QEMU's monitor; its `return`."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(10)
+            s.connect(str(self._monitor))
+            lines = s.makefile("rw")
+            lines.readline()  # greeting
+            for request in ({"execute": "qmp_capabilities"},
+                            {"execute": command, "arguments": arguments}):
+                lines.write(json.dumps(request) + "\n")
+                lines.flush()
+                while True:
+                    answer = json.loads(lines.readline())
+                    if "error" in answer:
+                        raise CommandError(f"{self.name}: {command}: {answer['error']['desc']}")
+                    if "return" in answer:
+                        break
+            return answer["return"]
+
+    def reset(self):
+        """The reset button: the guest's kernel is not asked, its rings stay as they are."""
+        old = self.channel.boot
+        self.qmp("system_reset")
+        wait_for(lambda: self.process.require_alive() and self.channel.hello(1) and
+                 self.channel.boot != old, 60, f"{self.name} after a reset")
 
     def stop(self):
         if self.channel:

@@ -40,7 +40,9 @@ class Namespace:
         base.need_root()
         base.tool("ip")
         self.name = _unique(label)
-        run("ip", "netns", "add", self.name)
+        done = run("ip", "netns", "add", self.name, check=False)
+        if done.returncode:
+            raise base.Skip(f"no network namespaces here: {done.stdout.strip()}")
         self._entry = base.on_exit(self._remove)
         self.ip("link", "set", "lo", "up")
 
