@@ -146,18 +146,41 @@ static void main_on_stop_signal(void *arg, int signo)
 	loop_quit(arg, 0);
 }
 
+/* Its default action would end the daemon, which is not what anybody sends it for. */
+static void main_on_hangup(void *arg, int signo)
+{
+	(void)arg;
+	(void)signo;
+	log_warn("SIGHUP is ignored: changes of the configuration take effect at a restart");
+}
+
 static int main_add_signals(struct loop *loop, struct loop_source **ret_sources)
 {
 	int err = loop_add_signal(loop, SIGTERM, main_on_stop_signal, loop, &ret_sources[0]);
 
 	if (!err)
 		err = loop_add_signal(loop, SIGINT, main_on_stop_signal, loop, &ret_sources[1]);
+	if (!err)
+		err = loop_add_signal(loop, SIGHUP, main_on_hangup, loop, &ret_sources[2]);
 	return err;
+}
+
+/* A nic that cannot be served now is retried, not fatal: say so where operators look first. */
+static void main_tell_ready(struct notify *notify, const struct daemon *daemon)
+{
+	notify_ready(notify, daemon->n_ports);
+	for (uint32_t i = 0; i < daemon->n_nics; i++) {
+		const struct nic *nic = daemon->nics[i].nic;
+
+		if (nic->last_error)
+			notify_status(notify, "%u ports served; nic %s: %s", daemon->n_ports,
+			              nic->conf->name, nic->last_error);
+	}
 }
 
 static int main_serve(const struct conf *conf, struct loop *loop)
 {
-	struct loop_source *signals[2] = {0};
+	struct loop_source *signals[3] = {0};
 	struct daemon *daemon = NULL;
 	struct notify *notify = NULL;
 	struct ctl *ctl = NULL;
@@ -165,13 +188,14 @@ static int main_serve(const struct conf *conf, struct loop *loop)
 	int status = 1, err;
 
 	err = main_add_signals(loop, signals);
+	/* Before any thread is made: capabilities belong to threads. */
+	if (!err)
+		err = privs_drop(&why);
 	if (!err)
 		err = daemon_new(conf, loop, &daemon, &why);
 	if (!err)
 		err = ctl_open(loop, conf->control_socket, ctl_methods, ctl_n_methods, daemon, &ctl,
 		               &why);
-	if (!err)
-		err = privs_drop(&why);
 	if (!err)
 		err = notify_open(loop, &notify);
 	if (err < 0) {
@@ -179,7 +203,7 @@ static int main_serve(const struct conf *conf, struct loop *loop)
 	} else {
 		log_info("vhost-xdpd " VX_VERSION " is ready: %u workers, %u nics, %u ports",
 		         conf->n_workers, conf->n_nics, conf->n_ports);
-		notify_ready(notify, conf->n_ports);
+		main_tell_ready(notify, daemon);
 		status = loop_run(loop);
 		notify_stopping(notify);
 	}
@@ -189,6 +213,7 @@ static int main_serve(const struct conf *conf, struct loop *loop)
 	daemon_free(daemon);
 	loop_remove(signals[0]);
 	loop_remove(signals[1]);
+	loop_remove(signals[2]);
 	return status;
 }
 

