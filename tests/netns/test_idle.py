@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What an idle daemon costs: no CPU time, and little memory. And that it wakes up."""
+from contextlib import ExitStack
+
+import pytest
+
+from vx import base
+from vx.base import wait_for
+from vx.topo import guest_mac
+
+import rawfe as r
+from rawfe import DESC_WRITE, RawFrontEnd
+from vxnet import BROADCAST, WIRE_MAC, Vfe, call, frame, wait_port
+
+TWO_WORKERS = ({"cpu": 0}, {"cpu": 1})
+
+
+@pytest.mark.parametrize("n", [2, 64])
+def test_idle_daemon_uses_no_cpu(topo, wire, n):
+    """Ten seconds with n connected guests whose rings run: not one clock tick, user or system.
+    The first frame afterwards arrives, from the wire and from a guest."""
+    daemon = topo.daemon(n, workers=TWO_WORKERS).start()
+    with ExitStack() as stack:
+        guests = [stack.enter_context(RawFrontEnd(topo.socket(i), size=1 << 20)).start()
+                  for i in range(n)]
+        for guest in guests:
+            guest.desc(0, 0, guest.buffer(9), 2048, DESC_WRITE)
+            guest.desc(0, 1, guest.buffer(10), 2048, DESC_WRITE)
+            guest.offer(0, 0, 1)
+        wire.send(frame(BROADCAST, WIRE_MAC))
+        for guest in guests:
+            guest.wait_used(0, 1)
+        wait_for(lambda: all(w["state"] == "sleeping" for w in call(daemon, "show")["workers"]),
+                 5, "sleeping workers")
+        # What the kernel accounts late for the work before is let pass.
+        wait_for(lambda: daemon.idle_ticks(0.3)[0] == 0, 5, "quiet")
+        ticks, nanoseconds = daemon.idle_ticks(10)
+        print(f"{n} ports: {ticks} ticks, {nanoseconds} ns in 10 s")
+        assert ticks == 0 and nanoseconds < 5_000_000
+        for i in (0, n - 1):
+            wire.send(frame(guest_mac(i), WIRE_MAC, i))
+            guests[i].wait_used(0, 2)
+            guests[i].transmit(frame(WIRE_MAC, guest_mac(i), i))
+            assert [f.seq for f in wire.receive(1, settle=0.01)] == [i]
+
+
+def test_sleeping_receiver_is_woken_each_time(topo, wire):
+    """One frame at a time with pauses in which everybody falls asleep: no wake-up is missed, in
+    either direction, with and without EVENT_IDX."""
+    topo.daemon(2).start()
+    for features in ("all", "-event_idx"):
+        pair = Vfe(topo, topo.socket(0), "pair", peer_socket=topo.socket(1), mac=guest_mac(0),
+                   peer_mac=guest_mac(1), both=True, count=300, window=1, rate=300,
+                   interrupts=True, features=features, timeout_ms=30000)
+        result = pair.result(30)
+        assert result["calls"] > 50 and result["kicks"] > 50
+    guest = Vfe(topo, topo.socket(0), "echo", mac=guest_mac(0), interrupts=True)
+    guest.ready()
+    for k in range(100):
+        wire.send(frame(guest_mac(0), WIRE_MAC, k))
+        got = wire.receive(1, settle=0.002)
+        assert [f.seq for f in got] == [k]
+
+
+def test_memory_with_two_ports(topo, wire):
+    """Own memory (frame pools, tables, code) stays below 40 MiB, guests' memory not counted."""
+    if base.sanitized():
+        raise base.Skip("a sanitizer's shadow memory counts, too")
+    daemon = topo.daemon(2).start()
+    Vfe(topo, topo.socket(0), "pair", peer_socket=topo.socket(1), mac=guest_mac(0),
+        peer_mac=guest_mac(1), both=True, count=20000, size="60-1514").result(30)
+    guest = Vfe(topo, topo.socket(0), "echo", mac=guest_mac(0), ring=1024)
+    guest.ready()
+    other = Vfe(topo, topo.socket(1), "echo", mac=guest_mac(1), ring=1024)
+    other.ready()
+    for i in (0, 1):
+        wire.send_all(frame(guest_mac(i), WIRE_MAC, k, 1514) for k in range(1000))
+    used = daemon.own_memory()
+    print(f"{used / (1 << 20):.1f} MiB")
+    assert used < 40 << 20
+
+
+def test_memory_does_not_grow(topo):
+    """Hundreds of guests that come and go leave nothing behind."""
+    daemon = topo.daemon(2).start()
+
+    def lives(n):
+        for k in range(n):
+            with RawFrontEnd(topo.socket(k % 2), size=1 << 20) as guest:
+                guest.start()
+                guest.transmit(bytes(64))
+                guest.send(r.SET_MEM_TABLE, guest.table((r.GPA, 1 << 20, r.UVA, 0)),
+                           [guest.memfd])
+                guest.ask_u64(r.GET_FEATURES)
+            wait_port(daemon, f"vm{k % 2}", state="listening")
+    lives(50)
+    before = daemon.own_memory()
+    lives(300)
+    grown = daemon.own_memory() - before
+    print(f"{grown >> 10} KiB after 300 lives")
+    assert grown < (8 << 20 if base.sanitized() else 512 << 10)
