@@ -4,6 +4,7 @@
 The channel is a virtio-serial port. See tests/guest/image/agent for the lines that pass.
 """
 import base64
+import functools
 import json
 import os
 import re
@@ -34,6 +35,7 @@ def need_qemu():
     return path
 
 
+@functools.lru_cache(maxsize=None)
 def image():
     try:
         return guest_image.build(base.cache_dir() / "guest")
