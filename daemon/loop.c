@@ -10,11 +10,13 @@
  * address of a dead one cannot be used again before it is freed.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -40,6 +42,7 @@ struct loop_source {
 
 struct loop {
 	int epoll_fd;
+	int reserve_fd; /* see loop_accept() */
 	bool quit;
 	int status;
 	unsigned int depth; /* batches being worked on; above 0 the dead are kept */
@@ -84,6 +87,11 @@ static void loop_free_dead(struct loop *loop)
 	}
 }
 
+static int loop_open_reserve(void)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 int loop_new(struct loop **ret_loop)
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
@@ -91,8 +99,12 @@ int loop_new(struct loop **ret_loop)
 
 	if (!loop)
 		return -ENOMEM;
+	loop->reserve_fd = -1;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0)
+		goto fail_errno;
+	loop->reserve_fd = loop_open_reserve();
+	if (loop->reserve_fd < 0)
 		goto fail_errno;
 	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fd < 0)
@@ -130,7 +142,28 @@ void loop_free(struct loop *loop)
 	loop_free_dead(loop);
 	if (loop->epoll_fd >= 0)
 		close(loop->epoll_fd);
+	if (loop->reserve_fd >= 0)
+		close(loop->reserve_fd);
 	free(loop);
+}
+
+int loop_accept(struct loop *loop, int listen_fd)
+{
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int err;
+
+	if (fd >= 0)
+		return fd;
+	err = -errno;
+	if (err != -EMFILE && err != -ENFILE)
+		return err;
+	if (loop->reserve_fd >= 0)
+		close(loop->reserve_fd);
+	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		close(fd);
+	loop->reserve_fd = loop_open_reserve();
+	return err;
 }
 
 int loop_add_fd(struct loop *loop, int fd, uint32_t events, loop_fd_fn fn, void *arg,

@@ -31,6 +31,15 @@ int loop_add_fd(struct loop *loop, int fd, uint32_t events, loop_fd_fn fn, void 
                 struct loop_source **ret_source);
 int loop_modify_fd(struct loop_source *source, uint32_t events);
 
+/**
+ * loop_accept() - take a connection, non-blocking and close-on-exec
+ *
+ * When descriptors have run out the connection is hung up on, with a descriptor that is kept in
+ * reserve for this: one that stays pending would be reported again and again.
+ * Return: the caller's descriptor, or -errno; -EMFILE or -ENFILE if it was refused.
+ */
+int loop_accept(struct loop *loop, int listen_fd);
+
 /** loop_add_timer() - one-shot or periodic timer, armed by loop_set_timer() */
 int loop_add_timer(struct loop *loop, loop_fn fn, void *arg, struct loop_source **ret_source);
 

@@ -234,11 +234,14 @@ static void port_on_accept(void *arg, uint32_t events)
 {
 	struct port *port = arg;
 	struct port_conn *c = port->conn;
-	int fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = loop_accept(c->loop, c->listen_fd);
 
 	(void)events;
+	if (fd == -EMFILE || fd == -ENFILE)
+		log_limited(&c->limit, LOG_LEVEL_WARN, "port %s: refused a front end: %s",
+		            port->conf->name, strerror(-fd));
 	if (fd < 0)
-		return; /* gone again, or out of descriptors: the backlog keeps it */
+		return; /* or gone again */
 	/* A front end that reconnects may be here before we have read the end of its last life. */
 	if (vhost_dev_fd(port->dev) >= 0 && port_peer_is_gone(vhost_dev_fd(port->dev)))
 		port_disconnect(port, -ECONNRESET);
