@@ -82,6 +82,8 @@ def test_memory_with_two_ports(topo, wire):
 
 def test_memory_does_not_grow(topo):
     """Hundreds of guests that come and go leave nothing behind."""
+    if base.sanitized():
+        raise base.Skip("a sanitizer keeps freed memory for a while; it looks for leaks itself")
     daemon = topo.daemon(2).start()
 
     def lives(n):
@@ -98,4 +100,4 @@ def test_memory_does_not_grow(topo):
     lives(300)
     grown = daemon.own_memory() - before
     print(f"{grown >> 10} KiB after 300 lives")
-    assert grown < (8 << 20 if base.sanitized() else 512 << 10)
+    assert grown < 512 << 10

@@ -241,7 +241,7 @@ def test_device_that_somebody_else_took_meanwhile(lab):
         foreign = xdp.attached(lab.host, "tmp0")
         lab.host.ip("link", "set", "tmp0", "name", "nic0")
         failed = wait_nic(lab.vhost, "failed")
-        assert "not_ours" in failed["error"] or str(foreign) in failed["error"]
+        assert f"id {foreign}" in failed["error"]
         assert xdp.attached(lab.host, "nic0") == foreign
         lab.host.ip("link", "set", "dev", "nic0", "xdp", "off")
         for ns, dev in ((lab.host, "nic0"), (lab.wire, "wire0")):

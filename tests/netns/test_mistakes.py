@@ -271,9 +271,11 @@ def unprivileged(topo, n=2, **more):
     return daemon
 
 
-def status_line(daemon, key):
-    text = open(f"/proc/{daemon.pid}/status").read()
-    return re.search(rf"^{key}:\s+(.*)$", text, re.M)[1]
+def status_line(daemon, key, task="self"):
+    """A line of /proc/PID/status, or of one of its threads'."""
+    path = f"/proc/{daemon.pid}" + ("" if task == "self" else f"/task/{task}")
+    with open(f"{path}/status") as text:
+        return re.search(rf"^{key}:\s+(.*)$", text.read(), re.M)[1]
 
 
 def test_least_privileges(topo, wire):
@@ -306,14 +308,17 @@ def test_least_privileges(topo, wire):
 
 
 def test_capabilities_are_dropped_after_the_start(topo):
-    """As root, too, only what is needed is kept."""
-    daemon = topo.daemon(1).start()
-    kept = int(status_line(daemon, "CapEff"), 16)
+    """As root, too, only what is needed is kept, in every thread."""
+    daemon = topo.daemon(1, workers=({"cpu": 0}, {"cpu": 1})).start()
     needed = sum(1 << bit for bit in (13, 12, 39, 14))
     sys_admin, sys_ptrace, sys_module = 21, 19, 16
-    assert kept & needed == needed
-    assert not any(kept >> bit & 1 for bit in (sys_admin, sys_ptrace, sys_module))
-    assert status_line(daemon, "NoNewPrivs") == "1"
+    tasks = os.listdir(f"/proc/{daemon.pid}/task")
+    assert len(tasks) >= 3
+    for task in tasks:
+        kept = int(status_line(daemon, "CapEff", task), 16)
+        assert kept & needed == needed
+        assert not any(kept >> bit & 1 for bit in (sys_admin, sys_ptrace, sys_module))
+        assert status_line(daemon, "NoNewPrivs", task) == "1"
 
 
 @pytest.mark.parametrize("missing, says", [("bpf", "CAP_BPF|not permitted"),

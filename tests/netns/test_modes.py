@@ -5,17 +5,19 @@ Where many senders run at full speed the receiver has more buffers than they sen
 a lost frame is a bug and never a matter of who got the CPU.
 """
 import os
+import socket
 import struct
 from contextlib import contextmanager
 
 import pytest
 
-from vx.base import run
+from vx.base import run, wait_for
 from vx.net import veth
 from vx.topo import guest_mac
 
-from vxnet import (BROADCAST, WIRE_MAC, Station, Vfe, call, frame, from_drops, mac_bytes, nic,
-                   port, to_drops)
+from rawfe import BUFFERS, DESC_WRITE, HDR, RawFrontEnd
+from vxnet import (BROADCAST, WIRE_MAC, Station, Vfe, call, frame, from_drops, inside, mac_bytes,
+                   nic, port, to_drops)
 
 TWO_WORKERS = ({"cpu": 0}, {"cpu": 1})
 
@@ -309,3 +311,92 @@ def test_flows_of_real_packets(topo, wire):
         wire.send(mac_bytes(guest_mac(0)) + mac_bytes(WIRE_MAC) + b"\x08\x00" + ip + udp)
     result = guest.result()
     assert result["foreign"] == 100 and result["bytes"] == 100 * (14 + 20 + 8 + 50)
+
+
+# ---- other ways to attach ------------------------------------------------------------------------
+
+def test_generic_xdp(topo, wire):
+    """Where a driver has no native mode: the same frames, the same bytes."""
+    daemon = topo.daemon(2, nics=[{"name": "nic0", "mode": "steered",
+                                   "xdp-mode": "generic"}]).start()
+    assert nic(daemon)["xdp_mode"] == "generic"
+    sizes = range(60, 1515, 5)
+    guest = listen(topo, 0, len(sizes))
+    wire.send_all(frame(guest_mac(0), WIRE_MAC, i, size) for i, size in enumerate(sizes))
+    assert guest.result()["bytes"] == sum(sizes)
+    Vfe(topo, topo.socket(0), "tx", mac=guest_mac(0), dst=WIRE_MAC, count=len(sizes),
+        size="60-1514", rate=10000).result()
+    got = wire.receive(len(sizes))
+    assert len(got) == len(sizes) and all(f.good for f in got)
+    assert topo.wire.ping("198.18.0.1") == 3
+
+
+def test_generic_xdp_miss_drop(topo, wire):
+    topo.daemon(2, nics=[{"name": "nic0", "mode": "steered", "xdp-mode": "generic",
+                          "miss": "drop"}]).start()
+    guests = [listen(topo, i, 20) for i in (0, 1)]
+    wire.send_all(frame(BROADCAST, WIRE_MAC, i) for i in range(20))
+    for guest in guests:
+        assert guest.result()["group"] == 20
+
+
+@pytest.mark.topology(mtu=3500)
+def test_jumbo_frames(topo, wire):
+    """Chunks of 4096 bytes: every size up to the MTU, both ways."""
+    topo.daemon(2).start()
+    sizes = [*range(1500, 3515, 7), 2034, 2035, 2036, 2037, 2048, 3514]
+    guest = listen(topo, 0, len(sizes), ring=1024)
+    wire.send_all(frame(guest_mac(0), WIRE_MAC, i, size) for i, size in enumerate(sizes))
+    assert guest.result()["bytes"] == sum(sizes)
+    Vfe(topo, topo.socket(0), "tx", mac=guest_mac(0), dst=WIRE_MAC, count=2015, size="1500-3514",
+        rate=10000).result()
+    got = wire.receive(2015)
+    assert len(got) == 2015 and all(f.good for f in got)
+
+
+def test_zero_copy_that_the_driver_has_not(topo):
+    """Forced and refused, never silently something else."""
+    daemon = topo.daemon(1, nics=[{"name": "nic0", "mode": "steered", "zero-copy": "on"}])
+    daemon.start(wait=False)
+    text = wait_for(lambda: (lambda t: "zero" in t and t)(daemon.tail()), 10,
+                    lambda: f"a reason: {daemon.tail()}")
+    assert "nic0" in text
+    daemon.kill()
+    daemon.process = None
+
+
+def test_device_name_with_a_dot(topo):
+    """A BPF file system has no dots; the folder has a colon instead."""
+    veth(topo.host, "nic.100", topo.wire, "wire.100")
+    daemon = topo.daemon(nics=[{"name": "nic.100", "mode": "steered"}],
+                         ports=[topo.port(0, nic="nic.100")]).start()
+    assert (daemon.pin_dir / "nic:100" / "fdb").exists()
+    guest = listen(topo, 0, 10)
+    with Station(topo.wire, "wire.100") as wire:
+        wire.send_all(frame(guest_mac(0), WIRE_MAC, i) for i in range(10))
+        guest.result()
+    daemon.restart()
+    assert nic(daemon, "nic.100")["adopted"]
+
+
+def test_unfinished_checksums_of_group_frames_are_finished(topo, wire):
+    """A broadcast from a stack that leaves checksums to its device: the copy for the guest has
+    a complete one (RFC 768)."""
+    topo.daemon(1).start()
+    topo.wire.run("ethtool", "-K", "wire0", "tx", "on")
+    with RawFrontEnd(topo.socket(0)).start() as guest:
+        for i in range(4):
+            guest.desc(0, i, guest.buffer(i), 2048, DESC_WRITE)
+        guest.offer(0, *range(4))
+        with inside(topo.wire), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sock.sendto(b"unfinished business", ("198.18.0.255", 7777))
+        guest.wait_used(0, 1)
+        data = bytes(guest.mem[BUFFERS + HDR:BUFFERS + HDR + guest.used_len(0, 0) - HDR])
+    assert data[:6] == b"\xff" * 6 and data[12:14] == b"\x08\x00" and data[23] == 17
+    length = struct.unpack_from("!H", data, 38)[0]
+    pseudo = data[26:34] + struct.pack("!HH", 17, length) + data[34:34 + length]
+    total = sum(struct.unpack(f"!{(len(pseudo) + 1) // 2}H", pseudo + b"\0" * (len(pseudo) % 2)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    assert total == 0xFFFF and b"unfinished business" in data

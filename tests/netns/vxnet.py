@@ -322,7 +322,7 @@ class Holdings:
         """The daemon may not have closed the test's last control connection yet."""
         last = None
         while last != (last := self.now()):
-            time.sleep(0.05)
+            time.sleep(0.02)
         return last
 
     def same(self, timeout=5):
