@@ -23,6 +23,25 @@
 #define WORKER_PUSH_ROUNDS  16 /* of a busy worker, between two looks at frames left behind */
 #define WORKER_RETRY_MS     1  /* sleep of a worker with frames that a nic did not take yet */
 
+/*
+ * liburcu orders by fences and futexes that ThreadSanitizer does not see. It is told: what a worker
+ * did before it was quiescent comes before what worker_quiesce() returns to.
+ */
+#ifdef __has_feature /* clang */
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1 /* as gcc says it */
+#endif
+#endif
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+static char worker_quiescence;
+#define worker_tsan_release() __tsan_release(&worker_quiescence)
+#define worker_tsan_acquire() __tsan_acquire(&worker_quiescence)
+#else
+#define worker_tsan_release() ((void)0)
+#define worker_tsan_acquire() ((void)0)
+#endif
+
 struct worker {
 	_Atomic(struct worker_plan *) plan;
 	_Atomic bool stop;
@@ -150,6 +169,7 @@ static void worker_sleep(struct worker *w, int timeout_ms)
 
 	counter_add(&w->stats.sleeps, 1);
 	atomic_store_explicit(&w->stats.sleeping, true, memory_order_relaxed);
+	worker_tsan_release();
 	urcu_qsbr_thread_offline();
 	epoll_wait(w->epoll_fd, events, ARRAY_SIZE(events), timeout_ms);
 	urcu_qsbr_thread_online();
@@ -167,6 +187,7 @@ static void worker_loop(struct worker *w)
 		uint32_t n;
 		bool behind;
 
+		worker_tsan_release();
 		urcu_qsbr_quiescent_state();
 		plan = atomic_load_explicit(&w->plan, memory_order_acquire);
 		n = worker_round(w, plan);
@@ -309,6 +330,7 @@ struct worker_plan *worker_swap_plan(struct worker *w, struct worker_plan *plan)
 void worker_quiesce(void)
 {
 	urcu_qsbr_synchronize_rcu();
+	worker_tsan_acquire();
 }
 
 int worker_watch(struct worker *w, int fd)
