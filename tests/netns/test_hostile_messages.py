@@ -21,7 +21,7 @@ from vx.topo import Topology, guest_mac
 
 import rawfe as r
 from rawfe import GPA, UVA, RawFrontEnd
-from vxnet import Echo, Holdings, Vfe, port, silence, wait_port
+from vxnet import Echo, Holdings, Vfe, close_guests, port, silence, wait_port
 
 U64, STATE = struct.Struct("=Q").pack, struct.Struct("=II").pack
 HUNG_UP, REFUSED = "hung up", "refused"
@@ -45,12 +45,15 @@ def front_end(lab):
     echo = Echo(lab, lab.socket(2), lab.socket(3), guest_mac(2), guest_mac(3))
     holdings = Holdings(lab.vhost)
     fe = RawFrontEnd(lab.socket(0), size=1 << 20)
-    yield fe
-    fe.close()
-    wait_port(lab.vhost, "vm0", state="listening")
-    holdings.same()
-    echo.finish()
-    echo.vfe.close()
+    try:
+        yield fe
+        fe.close()
+        wait_port(lab.vhost, "vm0", state="listening")
+        holdings.same()
+        echo.finish()
+    finally:
+        fe.close()
+        close_guests(lab)
     # The port serves the next front end.
     Vfe(lab, lab.socket(0), "probe").result()
 

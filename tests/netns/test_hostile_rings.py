@@ -18,8 +18,8 @@ from vx.topo import Topology, guest_mac
 
 import rawfe as r
 from rawfe import (DESC_INDIRECT, DESC_NEXT, DESC_WRITE, GPA, HDR, UVA, RawFrontEnd)
-from vxnet import (BROADCAST, WIRE_MAC, Echo, Holdings, Station, Vfe, frame, port, silence,
-                   to_drops, wait_port)
+from vxnet import (BROADCAST, WIRE_MAC, Echo, Holdings, Station, Vfe, close_guests, frame, port,
+                   silence, to_drops, wait_port)
 
 RX, TX = 0, 1
 SIZE = 4 << 20
@@ -43,13 +43,16 @@ def fe(lab):
     echo = Echo(lab, lab.socket(2), lab.socket(3), guest_mac(2), guest_mac(3))
     holdings = Holdings(lab.vhost)
     front_end = RawFrontEnd(lab.socket(0), size=SIZE)
-    front_end.lab = lab
-    yield front_end
-    front_end.close()
-    wait_port(lab.vhost, "vm0", state="listening")
-    holdings.same()
-    echo.finish()
-    echo.vfe.close()
+    try:
+        yield front_end
+        front_end.close()
+        wait_port(lab.vhost, "vm0", state="listening")
+        wait_port(lab.vhost, "vm1", state="listening")
+        holdings.same()
+        echo.finish()
+    finally:
+        front_end.close()
+        close_guests(lab)
     works(lab)
 
 
@@ -62,7 +65,6 @@ def works(lab):
     lab.station.send_all(frame(guest_mac(0), WIRE_MAC, k) for k in range(5))
     assert len(lab.station.receive(5, settle=0.02)) == 5
     guest.finish()
-    guest.close()
 
 
 def queue(lab, ring):
@@ -269,14 +271,15 @@ def test_memory_table_replaced_under_traffic(lab, fe):
                  count=10_000_000, timeout_ms=60000)
     sender.ready()
     for i in range(200):
-        fe.desc(RX, i, fe.buffer(i), 2048, DESC_WRITE)
+        fe.desc(RX, i, fe.buffer(i + 1), 2048, DESC_WRITE)  # 0 is for sending
     fe.offer(RX, *range(200))
     for k in range(300):
         assert fe.ack(r.SET_MEM_TABLE, fe.table((GPA, SIZE, UVA, 0)), [fe.memfd]) == 0
         if k % 10 == 0:
             fe.transmit(bytes(64))
-        if k % 50 == 0:
-            fe.offer(RX, *range(200))
+        if k % 10 == 0:  # what was used, again
+            waiting = (fe.avail_idx[RX] - fe.used_idx(RX)) & 0xFFFF
+            fe.offer(RX, *range(200 - waiting))
     assert queue(lab, TX)["started"] and queue(lab, RX)["started"]
     sender.finish(ok=None)
 

@@ -237,6 +237,13 @@ class Vfe:
         self.process.kill()
 
 
+def close_guests(topo):
+    """End all emulated guests of a topology that outlives a test."""
+    for thing in [t for t in topo._open if isinstance(t, Vfe)]:
+        thing.close()
+        topo._open.remove(thing)
+
+
 # ---- the daemon's own words -------------------------------------------------------------------
 
 def call(daemon, method, **params):
