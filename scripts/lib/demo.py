@@ -220,6 +220,9 @@ def main():
         tour_all(tour, "--keep" in sys.argv)
     except base.Skip as reason:
         sys.exit(f"demo: {reason}")
+    except SystemExit as end:
+        print("\ndemo: ended by a signal; everything has been cleaned up")
+        raise end
     except KeyboardInterrupt:
         print("\ndemo: interrupted; everything has been cleaned up")
         sys.exit(130)
