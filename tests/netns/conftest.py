@@ -11,6 +11,16 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "topology(**keys): arguments of vx.topo.Topology")
 
 
+def pytest_make_parametrize_id(val):
+    """Names of test cases that can be read, and typed after -k."""
+    if isinstance(val, bytes):
+        return val[:16].hex() + ("..." if len(val) > 16 else "")
+    if isinstance(val, dict):
+        return "+".join(f"{k}={v:#x}" if isinstance(v, int) else f"{k}={v}"
+                        for k, v in val.items()) or "plain"
+    return None
+
+
 @pytest.fixture
 def topo(request):
     marker = request.node.get_closest_marker("topology")
@@ -24,7 +34,7 @@ def topo(request):
 @pytest.fixture
 def wire(topo):
     """A raw socket at the far end of the nic's cable."""
-    with Station(topo.wire, "wire0") as station:
+    with Station(topo.wire, "wire0", far=(topo.host, "nic0")) as station:
         yield station
 
 

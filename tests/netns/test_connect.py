@@ -11,7 +11,8 @@ from vx.base import wait_for
 from vx.topo import guest_mac
 
 from rawfe import (F_PROTOCOL, F_VERSION_1, GET_FEATURES, SET_FEATURES, RawFrontEnd)
-from vxnet import (WIRE_MAC, Echo, Holdings, Vfe, frame, port, to_drops, wait_port)
+from vxnet import (WIRE_MAC, Echo, Holdings, Vfe, frame, port, to_drops, untouched,
+                   wait_port)
 
 
 @pytest.fixture
@@ -93,9 +94,8 @@ def test_hot_churn(lab, churn):
     happen to it."""
     holdings = Holdings(lab.vhost)
     result = pair(lab, count=10000, size="60-1514", churn=churn, churn_every=300, churn_hot=True,
-                  allow_loss=True, queues=2).result(60)
-    for side in (result, result["peer"]):
-        assert side["good"] > 1000 and not side["bad"] and not side["duplicates"]
+                  allow_loss=True, queues=2).result(60, ok=None)
+    untouched(result, churn)
     holdings.same()
     lab.echo.finish()
 

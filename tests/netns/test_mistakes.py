@@ -12,7 +12,7 @@ import pytest
 from vx import base
 from vx.base import die_with_parent, run, wait_for
 from vx.daemon import Daemon
-from vx.topo import guest_mac
+from vx.topo import Topology, guest_mac
 
 import xdp
 from vxnet import WIRE_MAC, Vfe, call, frame, nic, verdicts, wait_nic
@@ -71,15 +71,22 @@ MISTAKES = {
 }
 
 
+@pytest.fixture(scope="module")
+def lab():
+    """Namespaces for configurations that never come to anything."""
+    with Topology("mistakes") as topology:
+        yield topology
+
+
 @pytest.mark.parametrize("check", [True, False], ids=["check", "start"])
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistake(topo, name, check):
+def test_mistake(lab, name, check):
     """Exit status 1 and one line that begins with file:line:column."""
     old, new, line, says = MISTAKES[name]
-    path = config(topo, (old, new))
+    path = config(lab, (old, new))
     if name == "missing netdev":
         path.write_text(path.read_text().replace(" nic: nic0", " nic: nic7"))
-    done = topo.host.run(base.binary("vhost-xdpd"), "--config", path,
+    done = lab.host.run(base.binary("vhost-xdpd"), "--config", path,
                          *(["--check-config"] if check else []), check=False)
     assert done.returncode == 1, done.stdout
     lines = done.stdout.splitlines()
@@ -87,19 +94,19 @@ def test_mistake(topo, name, check):
     found = re.match(rf"{re.escape(str(path))}:(\d+):(\d+): (.+)", lines[0])
     assert found and says in found[3] and int(found[2]) >= 1, lines
     assert line in (None, int(found[1])), lines
-    assert not (topo.workdir / "vm1").exists() and not xdp.attached(topo.host, "nic0")
+    assert not (lab.workdir / "vm1").exists() and not xdp.attached(lab.host, "nic0")
 
 
-def test_minimal_example(topo):
-    path = config(topo)
-    done = topo.host.run(base.binary("vhost-xdpd"), "--config", path, "--check-config")
+def test_minimal_example(lab):
+    path = config(lab)
+    done = lab.host.run(base.binary("vhost-xdpd"), "--config", path, "--check-config")
     assert done.returncode == 0 and done.stdout.strip() == f"{path}: ok"
-    assert not (topo.workdir / "vm1").exists()
+    assert not (lab.workdir / "vm1").exists()
 
 
-def test_file_that_cannot_be_read(topo):
-    for path in (topo.workdir / "none.yaml", topo.workdir):
-        done = topo.host.run(base.binary("vhost-xdpd"), "--config", path, check=False)
+def test_file_that_cannot_be_read(lab):
+    for path in (lab.workdir / "none.yaml", lab.workdir):
+        done = lab.host.run(base.binary("vhost-xdpd"), "--config", path, check=False)
         assert done.returncode == 1 and len(done.stdout.splitlines()) == 1
         assert str(path) in done.stdout
 

@@ -116,7 +116,9 @@ class Station:
 
     SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING, SO_RCVBUFFORCE = 263, 8, 23, 33
 
-    def __init__(self, ns, dev):
+    def __init__(self, ns, dev, far=None):
+        """far: (namespace, device) at the other end of the cable, for send_all()"""
+        self.far = far
         with inside(ns):
             self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             self.sock.setsockopt(socket.SOL_SOCKET, self.SO_RCVBUFFORCE, 64 << 20)
@@ -137,11 +139,31 @@ class Station:
         self.sock.send(data)
 
     def send_all(self, frames, pause=0.004, every=32):
-        """Send frames slowly enough that no ring on the way overflows."""
-        for i, data in enumerate(frames):
+        """Send frames slowly enough that the cable's ring, of 256, does not overflow."""
+        base_ = self._arrived()
+        for i, data in enumerate(frames, 1):
             self.sock.send(data)
-            if i % every == every - 1:
-                time.sleep(pause)
+            if i % every == 0:
+                self._wait_arrived(base_, i, pause)
+
+    def _wait_arrived(self, base_, n, pause):
+        """Until the other end has seen n frames; where that cannot be told, a while."""
+        if base_ is None:
+            time.sleep(pause)
+            return
+        end = time.monotonic() + 5
+        while (now := self._arrived()) is not None and now - base_ < n and time.monotonic() < end:
+            time.sleep(0.0005)
+
+    def _arrived(self):
+        if not self.far:
+            return None
+        with inside(self.far[0]), open("/proc/thread-self/net/dev") as devices:
+            for line in devices:
+                name, _, counters = line.partition(":")
+                if name.strip() == self.far[1]:
+                    return int(counters.split()[1])
+        return None
 
     def _one(self):
         data, control, _flags, address = self.sock.recvmsg(70000, 256)
@@ -235,6 +257,16 @@ class Vfe:
 
     def close(self):
         self.process.kill()
+
+
+def untouched(result, churn):
+    """A pair whose stations were disturbed in the middle of traffic: frames may be lost, nothing
+    else. While one of two queue pairs is disabled its frames take the other, and may overtake."""
+    for side in (result, result["peer"]):
+        assert side["good"] > 1000, result
+        for bad in ("bad", "duplicates", "misdirected", "faults"):
+            assert side[bad] == 0, (bad, result)
+        assert side["reordered"] == 0 or churn == "disable", result
 
 
 def close_guests(topo):
