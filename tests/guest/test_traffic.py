@@ -12,6 +12,8 @@ from vx.net import Capture
 from vx.topo import HOST, WIRE, guest_mac
 
 BROADCAST = "198.18.0.255"
+# Mbit/s: that TCP works, not how fast. The guests are emulated, and the machine may be busy.
+FLOOR = 3
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["1queue", "2queues"])
@@ -164,12 +166,12 @@ def test_tcp_guest_and_wire(lab, reverse):
     for vm in lab.vms:
         rate = net.tcp_mbit(vm.iperf(WIRE, reverse=reverse))
         print(f"{vm.name} {'<-' if reverse else '->'} wire: {rate:.0f} Mbit/s")
-        assert rate > 10
+        assert rate > FLOOR
 
 
 def test_tcp_wire_is_client(lab):
     for vm in lab.vms:
-        assert net.tcp_mbit(lab.wire.iperf(vm.address)) > 10
+        assert net.tcp_mbit(lab.wire.iperf(vm.address)) > FLOOR
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["out", "in"])
@@ -177,7 +179,7 @@ def test_tcp_guest_and_guest(lab, reverse):
     a, b = lab.vms
     rate = net.tcp_mbit(a.iperf(b.address, reverse=reverse))
     print(f"{rate:.0f} Mbit/s")
-    assert rate > 10
+    assert rate > FLOOR
 
 
 def test_tcp_many_flows(lab):
@@ -202,7 +204,7 @@ def test_udp(lab):
 
 
 def test_host_tcp_beside_the_guests(lab):
-    assert net.tcp_mbit(lab.host.iperf(WIRE, 1)) > 10
+    assert net.tcp_mbit(lab.host.iperf(WIRE, 1)) > FLOOR
 
 
 def _digest(path):

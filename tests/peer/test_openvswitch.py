@@ -14,6 +14,9 @@ from vx.net import veth
 from vx.peers import OpenVSwitch
 from vx.topo import WIRE, Topology
 
+# That TCP works, not how fast: emulated guests, and a polling switch on one of few CPUs.
+FLOOR = 1
+
 
 @pytest.fixture(scope="module")
 def lab(request):
@@ -77,7 +80,7 @@ def test_tcp_guest_and_wire(lab, reverse):
     for vm in lab.vms:
         rate = net.tcp_mbit(vm.iperf(WIRE, reverse=reverse))
         print(f"{vm.name} {'<-' if reverse else '->'} wire: {rate:.0f} Mbit/s")
-        assert rate > 10
+        assert rate > FLOOR
 
 
 def test_tcp_guest_and_guest(lab):
@@ -85,7 +88,7 @@ def test_tcp_guest_and_guest(lab):
     for src, dst in ((a, b), (b, a)):
         rate = net.tcp_mbit(src.iperf(dst.address))
         print(f"{src.name} -> {dst.name}: {rate:.0f} Mbit/s")
-        assert rate > 10
+        assert rate > FLOOR
 
 
 def test_daemon_restart_beside_the_switch(lab):

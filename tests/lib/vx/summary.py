@@ -17,9 +17,17 @@ def skips_within(text):
             yield int(got[1]), got[2]
 
 
+def merged(skips):
+    """{reason: cases}"""
+    total = {}
+    for n, why in skips:
+        total[why] = total.get(why, 0) + n
+    return total
+
+
 def reason_of(text):
     """Why a whole test was skipped: pytest's reasons, or the last line that it printed."""
-    reasons = [f"{why} ({n} cases)" for n, why in skips_within(text)]
+    reasons = [f"{why} ({n} cases)" for why, n in merged(skips_within(text)).items()]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = [line for line in lines if re.search(r"skip", line, re.I)]
     return "; ".join(reasons) or (told or lines or ["no reason given"])[-1]
@@ -59,7 +67,8 @@ def main(paths):
             if status == "skipped":
                 detail = reason_of(text)
             else:
-                partial += [f"{title}: {k} case{'s' * (k > 1)}: {why}" for k, why in skips_within(text)]
+                partial += [f"{title}: {k} case{'s' * (k > 1)}: {why}"
+                            for why, k in merged(skips_within(text)).items()]
             groups[status].append((title, seconds, detail))
         if not n:
             empty.append(path.stem.replace("-", " ", 1))
