@@ -95,7 +95,7 @@ def test_hot_churn(lab, churn):
     holdings = Holdings(lab.vhost)
     result = pair(lab, count=10000, size="60-1514", churn=churn, churn_every=300, churn_hot=True,
                   allow_loss=True, queues=2).result(60, ok=None)
-    untouched(result, churn)
+    untouched(result)
     holdings.same()
     lab.echo.finish()
 

@@ -102,13 +102,14 @@ def test_flood_past_a_guest_that_takes_nothing(topo, wire):
     stuck.ready()
     stuck.process.popen.send_signal(signal.SIGSTOP)
     try:
-        listener = Vfe(topo, topo.socket(2), "rx", mac=guest_mac(2), expect=600, ring=1024)
+        listener = Vfe(topo, topo.socket(2), "rx", mac=guest_mac(2), expect=500, ring=1024)
         listener.ready()
         Vfe(topo, topo.socket(0), "tx", mac=guest_mac(0), dst=BROADCAST, count=300,
             rate=5000).result()
-        wire.send_all(frame(BROADCAST, WIRE_MAC, k, stream=2) for k in range(300))
+        # No more than the tap has room for, whenever the worker gets its CPU.
+        wire.send_all(frame(BROADCAST, WIRE_MAC, k, stream=2) for k in range(200))
         listener.result()
-        assert to_drops(daemon, "vm1") == {"no-buffer": 600 - 64}
+        assert to_drops(daemon, "vm1") == {"no-buffer": 500 - 64}
         assert not to_drops(daemon, "vm2")
         assert len(wire.receive(300)) == 300
     finally:
@@ -134,7 +135,7 @@ def test_churn_under_traffic_from_everywhere(topo, wire, churn):
             wire.send(frame(guest_mac(i), WIRE_MAC, k, 60 + k % 1400, stream=60 + i))
         k += 1
         time.sleep(0.0005)
-    untouched(pair.result(60, ok=None), churn)
+    untouched(pair.result(60, ok=None))
     noise.finish(ok=None)
     echo.finish()
 

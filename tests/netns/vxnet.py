@@ -259,14 +259,13 @@ class Vfe:
         self.process.kill()
 
 
-def untouched(result, churn):
-    """A pair whose stations were disturbed in the middle of traffic: frames may be lost, nothing
-    else. While one of two queue pairs is disabled its frames take the other, and may overtake."""
+def untouched(result):
+    """A pair with two queue pairs whose stations were disturbed in the middle of traffic: frames
+    may be lost, nothing else. While not all rings run, frames take others, and may overtake."""
     for side in (result, result["peer"]):
         assert side["good"] > 1000, result
         for bad in ("bad", "duplicates", "misdirected", "faults"):
             assert side[bad] == 0, (bad, result)
-        assert side["reordered"] == 0 or churn == "disable", result
 
 
 def close_guests(topo):
