@@ -160,7 +160,10 @@ static void publish(struct vhost_dev *dev, struct vhost_vq *vq, struct vhost_map
 
 /*
  * Where the ring goes on. The front end says which buffer to take next; how far used entries were
- * written is in the ring itself, and differs when the predecessor held buffers back.
+ * written is in the ring itself, and differs when the predecessor held buffers back. A base that
+ * the driver cannot mean, because buffers behind the used ones do not reach it, is none: DPDK's
+ * virtio-user as server says 0 after every reconnection. We hold no buffer back, so the used index
+ * is right then.
  */
 static void set_positions(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
@@ -168,6 +171,10 @@ static void set_positions(struct vhost_vq *vq, const struct vhost_vq_map *map)
 	vq->avail_seen = vq->base;
 	vq->used_idx = ring_load_acquire16(&map->used->idx);
 	vq->used_pub = vq->used_idx;
+	if ((uint16_t)(vq->base - vq->used_idx) > vq->size) {
+		vq->last_avail = vq->used_idx;
+		vq->avail_seen = vq->used_idx;
+	}
 	vq->notify_on = false;
 	vq->hint = (struct vhost_mem_hint){0};
 	vq->hint_serial = 0;
