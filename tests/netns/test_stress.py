@@ -11,7 +11,7 @@ from vx.base import run, wait_for
 from vx.topo import guest_mac
 
 import xdp
-from vxnet import (BROADCAST, WIRE_MAC, Echo, Station, Vfe, call, frame, from_drops, nic, port,
+from vxnet import (BROADCAST, WIRE_MAC, Echo, Station, Vfe, frame, from_drops, nic, port,
                    to_drops, untouched, verdicts, wait_nic)
 
 TWO_WORKERS = ({"cpu": 0}, {"cpu": 1})
@@ -192,13 +192,3 @@ def test_program_detached_by_force(topo, wire):
     wait_nic(daemon, "up")
     wire.send_all(frame(guest_mac(0), WIRE_MAC, k) for k in range(20))
     assert len(wire.receive(20)) == 20
-
-
-def test_sighup_does_not_end_the_daemon(topo):
-    daemon = topo.daemon(2).start()
-    echo = Echo(topo, topo.socket(0), topo.socket(1), guest_mac(0), guest_mac(1))
-    for _ in range(3):
-        daemon.process.popen.send_signal(signal.SIGHUP)
-        time.sleep(0.05)
-    assert call(daemon, "version")["pid"] == daemon.pid
-    echo.finish()
