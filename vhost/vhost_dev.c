@@ -225,15 +225,14 @@ static void tell_state(struct vhost_dev *dev, bool running)
 
 void vhost_dev_settle(struct vhost_dev *dev)
 {
-	bool changed = dev->rings_changed, wait = dev->must_wait;
+	bool changed = dev->rings_changed;
 
-	if (!changed && !wait)
+	if (!changed && !dev->must_wait)
 		return;
 	dev->rings_changed = dev->must_wait = false;
 	if (changed)
 		dev->ops->rings_changed(dev->owner);
-	if (changed || wait)
-		dev->ops->quiesce(dev->owner);
+	dev->ops->quiesce(dev->owner);
 	tell_state(dev, finish_rings(dev));
 	free_replaced(dev);
 }

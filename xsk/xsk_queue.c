@@ -232,7 +232,6 @@ static void xsk_tune(struct xsk_queue *q)
 
 	if (!getsockopt(q->fd, SOL_XDP, XDP_OPTIONS, &options, &len))
 		q->zerocopy = options.flags & XDP_OPTIONS_ZEROCOPY;
-	q->need_wakeup = true;
 	if (setsockopt(q->fd, SOL_SOCKET, SO_SNDBUFFORCE, &sndbuf, sizeof(sndbuf)) < 0)
 		(void)setsockopt(q->fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf));
 	if (!q->zerocopy)

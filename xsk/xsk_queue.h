@@ -82,7 +82,6 @@ struct xsk_queue {
 	uint32_t ring_size;
 	uint32_t max_frame; /* longest frame, both ways: frame_size - 256, bytes */
 	bool zerocopy;      /* what the kernel really gave (getsockopt XDP_OPTIONS) */
-	bool need_wakeup;
 	uint32_t queue;
 	uint32_t ifindex;
 };
