@@ -3,7 +3,7 @@
  * vhost_dev_priv.h - the device object, for the files that make it up
  *
  *   vhost_dev.c   life of the object and of a connection; what waits for the workers; reports
- *   vhost_ops.c   requests: what each may look like, and what it does
+ *   vhost_ops*.c  requests: what each may look like, and what it does; see vhost_ops.h
  *   vhost_vq.c    rings: maps, start, stop
  */
 #ifndef VHOST_DEV_PRIV_H

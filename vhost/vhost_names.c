@@ -73,6 +73,9 @@ static const char *const protocol_names[] = {
 	[VHOST_PROTO_XEN_MMAP] = "XEN_MMAP",
 	[VHOST_PROTO_SHARED_OBJECT] = "SHARED_OBJECT",
 	[VHOST_PROTO_DEVICE_STATE] = "DEVICE_STATE",
+	[VHOST_PROTO_GET_VRING_BASE_INFLIGHT] = "GET_VRING_BASE_INFLIGHT",
+	[VHOST_PROTO_GPA_ADDRESSES] = "GPA_ADDRESSES",
+	[VHOST_PROTO_SHMEM] = "SHMEM",
 };
 static_assert(ARRAY_SIZE(protocol_names) == VHOST_PROTO_N_BITS, "a protocol bit without a name");
 

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vhost_ops.h - the handlers of a front end's requests, and what they share
+ *
+ *   vhost_ops.c        the table of requests, and the dispatcher that enforces it
+ *   vhost_ops_dev.c    the device as a whole: features, status, queues, MTU
+ *   vhost_ops_mem.c    guest memory
+ *   vhost_ops_ring.c   one ring
+ *
+ * A handler sees a message that fits its row of the table, and only judges what it means. It
+ * returns 0, or -errno to refuse (warned already); -EPROTO ends the connection. A request that is
+ * answered finds its answer in the message itself. Context: control thread.
+ */
+#ifndef VHOST_OPS_H
+#define VHOST_OPS_H
+
+#include "vhost_dev_priv.h"
+
+int vhost_op_get_features(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_features(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_get_protocol_features(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_protocol_features(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_owner(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_reset_owner(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_get_queue_num(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_net_set_mtu(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_status(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_get_status(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_get_max_mem_slots(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_add_mem_reg(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_rem_mem_reg(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_vring_num(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_vring_addr(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_vring_base(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_get_vring_base(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_vring_enable(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_vring_kick(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_vring_call(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_vring_err(struct vhost_dev *dev, struct vhost_request *msg);
+
+/** vhost_ops_reply_u64() - make the message an answer of one word. Return: 0 */
+int vhost_ops_reply_u64(struct vhost_request *msg, uint64_t v);
+
+/** vhost_ops_refuse_nomem() - warn. Return: -ENOMEM */
+int vhost_ops_refuse_nomem(struct vhost_dev *dev);
+
+/**
+ * vhost_ops_republish_running() - a new map for each running ring, or none if that fails
+ *
+ * The owner is told, since a worker that sleeps has asked for kicks in the terms of the old map,
+ * and may wait in vain.
+ */
+void vhost_ops_republish_running(struct vhost_dev *dev);
+
+/** vhost_ops_enable_ring() - remember SET_VRING_ENABLE, and carry it out if the ring runs */
+int vhost_ops_enable_ring(struct vhost_dev *dev, struct vhost_vq *vq, bool on);
+
+#endif
