@@ -107,6 +107,22 @@ static json_t *feature_list(uint64_t bits, const char *(*name)(unsigned int bit)
 	return list;
 }
 
+/* How far both sides are: a split ring's indices, a packed ring's slots with wrap counters */
+static void set_positions(json_t *obj, const struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	uint32_t at = vq->base;
+
+	if (!map || map->packed) {
+		if (map)
+			at = atomic_load_explicit(&vq->position, memory_order_relaxed);
+		set_u64(obj, "avail", at & 0xffff);
+		set_u64(obj, "used", vq->packed ? at >> 16 : at & 0xffff);
+		return;
+	}
+	set_u64(obj, "avail", ring_load_relaxed16(&map->avail->idx));
+	set_u64(obj, "used", ring_load_relaxed16(&map->used->idx));
+}
+
 static json_t *port_ring(const struct daemon *d, const struct port *port, uint16_t index)
 {
 	struct vhost_vq *vq = vhost_dev_vq(port->dev, index);
@@ -118,6 +134,7 @@ static json_t *port_ring(const struct daemon *d, const struct port *port, uint16
 	set_bool(obj, "started", vq->started);
 	set_bool(obj, "enabled", map && map->enabled);
 	set_u64(obj, "size", vq->size);
+	set_str(obj, "layout", vq->packed ? "packed" : "split");
 	/* A receive ring is written by whoever has frames for it. */
 	json_object_set_new(obj, "worker",
 	                    index & 1 ? json_integer(daemon_worker_of_ring(d, port->index, index))
@@ -128,8 +145,7 @@ static json_t *port_ring(const struct daemon *d, const struct port *port, uint16
 	set_u64(obj, "calls", counter_get(&vq->calls));
 	set_str(obj, "fault",
 	        vhost_vq_fault_name(atomic_load_explicit(&vq->fault, memory_order_relaxed)));
-	set_u64(obj, "avail", map ? ring_load_relaxed16(&map->avail->idx) : vq->base);
-	set_u64(obj, "used", map ? ring_load_relaxed16(&map->used->idx) : vq->base);
+	set_positions(obj, vq, map);
 	return obj;
 }
 

@@ -10,6 +10,10 @@
 
 #define FWD_SHORTEST 32u /* header and frame: what is read before the copy, in 8-byte words */
 
+/* Flags that decide whether a buffer is one plain descriptor */
+#define FWD_SPLIT_PLAIN  (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)
+#define FWD_PACKED_PLAIN (FWD_SPLIT_PLAIN | VHOST_PACKED_BITS)
+
 /* Where the last frame went. All zero: nowhere. */
 struct fwd_run {
 	uint64_t key; /* destination MAC; never 0 while the run is open */
@@ -81,15 +85,29 @@ static __attribute__((noinline)) void fwd_run_open(struct fwd *f, struct fwd_run
 /*
  * The next buffer of an open ring, if it is one descriptor with room for @len bytes in one region.
  * Returns NULL otherwise, and then *ret_empty tells "the ring is empty or was given up" from
- * "slow". The buffer is taken by fwd_ring_take().
+ * "slow". The buffer is taken by fwd_ring_take(). The branch on the layout goes the same way for a
+ * whole run.
  */
 static always_inline uint8_t *fwd_ring_next(struct vhost_vq *vq, const struct vhost_vq_map *map,
-                                            uint32_t len, uint16_t *ret_head, bool *ret_empty)
+                                            uint32_t len, uint16_t *ret_id, bool *ret_empty)
 {
 	struct vhost_desc d;
 	uint16_t head;
 
 	*ret_empty = false;
+	if (map->packed) {
+		uint64_t word = vhost_packed_word(map, vq->last_avail);
+
+		if (unlikely((vhost_packed_flags(word) & FWD_PACKED_PLAIN) !=
+		                     (vq->avail_bits | VRING_DESC_F_WRITE) ||
+		             (uint32_t)word < len)) {
+			*ret_empty = !vhost_packed_is_avail(vq, word);
+			return NULL;
+		}
+		*ret_id = (uint16_t)(word >> 32);
+		return vhost_mem_gpa(map->mem, &vq->hint, vhost_packed_gpa(map, vq->last_avail),
+		                     len);
+	}
 	if (unlikely(vq->last_avail == vq->avail_seen) && !vhost_split_avail(vq, map, 1)) {
 		*ret_empty = true;
 		return NULL;
@@ -98,20 +116,19 @@ static always_inline uint8_t *fwd_ring_next(struct vhost_vq *vq, const struct vh
 	if (unlikely(head >= map->size))
 		return NULL; /* the slow path finds the same and gives the ring up */
 	d = vhost_split_desc(map->desc, head);
-	if (unlikely((d.flags & (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) !=
-	                     VRING_DESC_F_WRITE ||
-	             d.len < len))
+	if (unlikely((d.flags & FWD_SPLIT_PLAIN) != VRING_DESC_F_WRITE || d.len < len))
 		return NULL;
-	*ret_head = head;
+	*ret_id = head;
 	return vhost_mem_gpa(map->mem, &vq->hint, d.gpa, len);
 }
 
 static always_inline void fwd_ring_take(struct vhost_vq *vq, const struct vhost_vq_map *map,
-                                        uint16_t head, uint32_t len)
+                                        uint16_t id, uint32_t len)
 {
-	vhost_split_put_used(map, vq->used_idx, head, len);
-	vq->last_avail++;
-	vq->used_idx++;
+	if (map->packed)
+		vhost_packed_take(vq, map, id, len);
+	else
+		vhost_split_take(vq, map, id, len);
 }
 
 static always_inline bool fwd_own_source(const struct port *port, uint64_t mac)
@@ -138,7 +155,7 @@ static always_inline bool fwd_guest_fast(struct fwd *f, struct fwd_guest_source 
 	uint64_t w2 = frame_load8(buf + 16), w3 = frame_load8(buf + 24);
 	uint64_t mac = w1 >> 32 | (w2 & 0xffff) << 32;
 	uint32_t frame_len = len - FWD_HDR;
-	uint16_t head;
+	uint16_t id;
 	uint8_t *dst;
 	bool empty;
 
@@ -152,7 +169,7 @@ static always_inline bool fwd_guest_fast(struct fwd *f, struct fwd_guest_source 
 			return false;
 	}
 	if (run->vq) {
-		dst = fwd_ring_next(run->vq, run->map, len, &head, &empty);
+		dst = fwd_ring_next(run->vq, run->map, len, &id, &empty);
 		if (unlikely(!dst)) {
 			if (!empty)
 				return false;
@@ -165,7 +182,7 @@ static always_inline bool fwd_guest_fast(struct fwd *f, struct fwd_guest_source 
 		frame_store8(dst + 16, w2);
 		frame_store8(dst + 24, w3);
 		frame_copy(dst + 32, buf + 32, len - 32);
-		fwd_ring_take(run->vq, run->map, head, len);
+		fwd_ring_take(run->vq, run->map, id, len);
 	} else {
 		if (unlikely(frame_len < FWD_MIN_WIRE || frame_len > run->max_frame))
 			return false;
@@ -185,73 +202,101 @@ static always_inline bool fwd_guest_fast(struct fwd *f, struct fwd_guest_source 
 
 /* A ring that the front end has disabled: take what is there and throw it away. */
 static uint32_t fwd_discard(struct fwd *f, struct fwd_guest_source *src,
-                            const struct vhost_vq_map *map, uint32_t n)
+                            const struct vhost_vq_map *map)
 {
 	struct vhost_vq *vq = src->vq;
 	uint32_t i;
 
-	for (i = 0; i < n; i++) {
-		uint16_t head = vhost_split_head(map, vq->last_avail);
+	for (i = 0; i < FWD_BURST; i++) {
+		struct vhost_cursor cursor = vhost_ring_cursor(vq);
+		struct vhost_buf buf;
+		enum vhost_vq_fault fault = vhost_ring_skip(vq, map, &cursor, &buf);
 
-		if (head >= map->size) {
-			vhost_vq_fail(vq, VHOST_VQ_BAD_HEAD);
+		if (fault != VHOST_VQ_OK && fault != VHOST_VQ_EMPTY)
+			vhost_vq_fail(vq, fault);
+		if (fault != VHOST_VQ_OK)
 			break;
-		}
-		fwd_ring_take(vq, map, head, 0);
+		vhost_ring_done(vq, map, buf, 0);
 	}
 	counter_add(&src->pq->from_drops[PORT_FROM_DISABLED], i);
 	fwd_flush_rings(f, vq, map);
 	return i;
 }
 
-uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
+/*
+ * The next buffer of a guest's transmit ring, if it is one plain descriptor in one region; NULL if
+ * it needs the slow path, or there is none: *ret_empty.
+ */
+static always_inline const uint8_t *fwd_source_next(struct vhost_vq *vq,
+                                                    const struct vhost_vq_map *map,
+                                                    const bool packed, uint16_t *ret_id,
+                                                    uint32_t *ret_len, bool *ret_empty)
+{
+	uint64_t gpa;
+
+	*ret_empty = false;
+	if (packed) {
+		uint64_t word = vhost_packed_word(map, vq->last_avail);
+
+		if (unlikely((vhost_packed_flags(word) & FWD_PACKED_PLAIN) != vq->avail_bits)) {
+			*ret_empty = !vhost_packed_is_avail(vq, word);
+			return NULL;
+		}
+		*ret_id = (uint16_t)(word >> 32);
+		*ret_len = (uint32_t)word;
+		gpa = vhost_packed_gpa(map, vq->last_avail);
+	} else {
+		uint16_t head = vhost_split_head(map, vq->last_avail);
+		struct vhost_desc d;
+
+		if (unlikely(head >= map->size))
+			return NULL;
+		d = vhost_split_desc(map->desc, head);
+		if (unlikely(d.flags & FWD_SPLIT_PLAIN))
+			return NULL;
+		*ret_id = head;
+		*ret_len = d.len;
+		gpa = d.gpa;
+	}
+	if (unlikely(*ret_len < FWD_SHORTEST || *ret_len > FWD_MAX_FRAME ||
+	             map->hdr_len != FWD_HDR))
+		return NULL;
+	return vhost_mem_gpa(map->mem, &vq->hint, gpa, *ret_len);
+}
+
+/* One burst; compiled once for each layout of the guest's ring. At most @n buffers are there. */
+static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_source *src,
+                                              const struct vhost_vq_map *map, const bool packed,
+                                              uint32_t n)
 {
 	struct vhost_vq *vq = src->vq;
-	const struct vhost_vq_map *map = vhost_vq_get_map(vq);
 	enum fwd_result result = FWD_DONE;
 	struct fwd_run run = {0};
 	uint64_t bytes = 0;
-	uint32_t n, i;
-
-	if (unlikely(!map))
-		return 0;
-	n = vhost_split_avail(vq, map, 1);
-	if (!n) {
-		src->blocked_since_ns = 0;
-		f->fault |= unlikely(!vhost_vq_get_map(vq));
-		return 0;
-	}
-	vhost_vq_use_map(vq, map);
-	vhost_split_no_kicks(vq, map);
-	n = min_u32(n, FWD_BURST);
-	if (unlikely(!map->enabled))
-		return fwd_discard(f, src, map, n);
+	uint32_t i;
 
 	f->work = 0;
 	for (i = 0; i < n && f->work < FWD_WORK; i++) {
-		uint16_t head = vhost_split_head(map, vq->last_avail);
-		const uint8_t *buf = NULL;
-		struct vhost_desc d;
+		const uint8_t *buf;
+		uint32_t len;
+		uint16_t id;
+		bool empty;
 
-		if (unlikely(head >= map->size)) {
-			vhost_vq_fail(vq, VHOST_VQ_BAD_HEAD);
-			break;
-		}
-		d = vhost_split_desc(map->desc, head);
-		if (likely(!(d.flags &
-		             (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE)) &&
-		           d.len >= FWD_SHORTEST && d.len <= FWD_MAX_FRAME &&
-		           map->hdr_len == FWD_HDR))
-			buf = vhost_mem_gpa(map->mem, &vq->hint, d.gpa, d.len);
-		if (unlikely(!buf || !fwd_guest_fast(f, src, &run, buf, d.len))) {
+		buf = fwd_source_next(vq, map, packed, &id, &len, &empty);
+		if (unlikely(!buf || !fwd_guest_fast(f, src, &run, buf, len))) {
+			if (empty)
+				break;
 			fwd_run_close(&run);
-			result = fwd_guest_slow(f, src, map, head);
+			result = fwd_guest_slow(f, src, map);
 			if (result != FWD_DONE)
 				break;
-		} else {
-			bytes += d.len - FWD_HDR;
+			continue;
 		}
-		fwd_ring_take(vq, map, head, 0);
+		bytes += len - FWD_HDR;
+		if (packed)
+			vhost_packed_take(vq, map, id, 0);
+		else
+			vhost_split_take(vq, map, id, 0);
 	}
 	fwd_run_close(&run);
 	counter_add(&vq->frames, i);
@@ -268,12 +313,47 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 	return i;
 }
 
+static __attribute__((noinline)) uint32_t
+fwd_packed_burst(struct fwd *f, struct fwd_guest_source *src, const struct vhost_vq_map *map)
+{
+	return fwd_guest_burst(f, src, map, true, FWD_BURST);
+}
+
+uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
+{
+	struct vhost_vq *vq = src->vq;
+	const struct vhost_vq_map *map = vhost_vq_get_map(vq);
+	uint32_t n;
+
+	if (unlikely(!map))
+		return 0;
+	if (map->packed)
+		n = vhost_packed_is_avail(vq, vhost_packed_word(map, vq->last_avail));
+	else
+		n = vhost_split_avail(vq, map, 1);
+	if (!n) {
+		src->blocked_since_ns = 0;
+		f->fault |= unlikely(!vhost_vq_get_map(vq));
+		return 0;
+	}
+	vhost_vq_use_map(vq, map);
+	if (map->packed)
+		vhost_packed_no_kicks(vq, map);
+	else
+		vhost_split_no_kicks(vq, map);
+	if (unlikely(!map->enabled))
+		return fwd_discard(f, src, map);
+	if (map->packed)
+		return fwd_packed_burst(f, src, map);
+	return fwd_guest_burst(f, src, map, false, min_u32(n, FWD_BURST));
+}
+
 /* One untagged unicast frame of a nic for @port. Returns false if it needs the slow path. */
 static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_nic_source *src,
                                        struct fwd_run *run, struct port *port, const uint8_t *data,
                                        uint32_t len)
 {
-	uint16_t head;
+	uint16_t id;
 	uint8_t *dst;
 	bool empty;
 
@@ -283,7 +363,7 @@ static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_nic_source *src
 		if (!run->vq)
 			return false;
 	}
-	dst = fwd_ring_next(run->vq, run->map, len + FWD_HDR, &head, &empty);
+	dst = fwd_ring_next(run->vq, run->map, len + FWD_HDR, &id, &empty);
 	if (unlikely(!dst)) {
 		if (!empty)
 			return false;
@@ -293,7 +373,7 @@ static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_nic_source *src
 	frame_store8(dst, 0);
 	frame_store4(dst + 8, 0x00010000); /* csum_offset = 0, num_buffers = 1 */
 	frame_copy(dst + FWD_HDR, data, len);
-	fwd_ring_take(run->vq, run->map, head, len + FWD_HDR);
+	fwd_ring_take(run->vq, run->map, id, len + FWD_HDR);
 	run->frames++;
 	run->bytes += len;
 	return true;

@@ -30,7 +30,7 @@
 #include "fdb.h"
 #include "nic.h"
 #include "port.h"
-#include "vhost_chain.h"
+#include "vhost_ring.h"
 
 #define FWD_BURST       128  /* frames from one source before the next one's turn */
 #define FWD_MAX_OPEN    64   /* rings open at a time; more are flushed in between */
@@ -100,7 +100,7 @@ struct fwd {
 	struct vhost_seg *buf_segs;
 	uint8_t head[FWD_HEAD];
 	struct {
-		uint16_t head;
+		struct vhost_buf buf;
 		uint32_t len;
 	} bufs[FWD_MAX_BUFS];
 };
@@ -108,7 +108,7 @@ struct fwd {
 enum fwd_result {
 	FWD_DONE,    /* forwarded, or dropped and counted: the descriptor goes back to the guest */
 	FWD_BLOCKED, /* no room in the nic's ring: the frame stays in the guest's ring */
-	FWD_FAULT,   /* the ring was given up */
+	FWD_STOP,    /* the ring was given up, or has turned empty */
 };
 
 /** fwd_new() - Return: 0 or -ENOMEM */

@@ -6,7 +6,7 @@
 #include "forward.h"
 #include "frame_copy.h"
 #include "spin.h"
-#include "vhost_split.h"
+#include "vhost_ring.h"
 
 /* Ethertypes of tags as they lie in memory, read little endian: 0x8100, 0x88a8, 0x9100 */
 #define FWD_ETHERTYPE_VLAN  0x0081
@@ -80,8 +80,13 @@ void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_
  */
 struct xsk_queue *fwd_open_uplink(struct fwd *f, const struct nic_view *view, uint32_t *ret_queue);
 
+/**
+ * fwd_guest_slow() - forward the next frame of a guest, whatever its shape
+ *
+ * With FWD_DONE its buffer is completed; otherwise nothing was taken from the ring.
+ */
 enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
-                               const struct vhost_vq_map *map, uint16_t head);
+                               const struct vhost_vq_map *map);
 void fwd_nic_slow(struct fwd *f, struct fwd_nic_source *src, const struct fdb *fdb,
                   const uint8_t *data, uint32_t len, uint32_t meta_flags);
 

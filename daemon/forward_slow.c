@@ -80,23 +80,23 @@ void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_
 	for (uint32_t i = 0; i < f->n_open; i++) {
 		struct vhost_vq *vq = f->open[i];
 
-		if (vq->used_idx == vq->used_pub)
+		if (!vhost_ring_is_dirty(vq, vq->open_map))
 			continue;
-		vhost_split_publish(vq, vq->open_map);
+		vhost_ring_publish(vq, vq->open_map);
 		any = true;
 	}
-	if (src && src->used_idx != src->used_pub) {
-		vhost_split_publish(src, src_map);
+	if (src && vhost_ring_is_dirty(src, src_map)) {
+		vhost_ring_publish(src, src_map);
 		any = true;
 	}
-	/* F: the indices above before the guests' wishes below; see vhost_split_notify() */
+	/* F: the indices above before the guests' wishes below; see vhost_ring_notify() */
 	if (any)
 		ring_fence_full();
 	for (uint32_t i = 0; i < f->n_open; i++) {
 		struct vhost_vq *vq = f->open[i];
 
-		if (vq->used_idx != vq->used_pub) {
-			vhost_split_notify(vq, vq->open_map);
+		if (vhost_ring_is_dirty(vq, vq->open_map)) {
+			vhost_ring_notify(vq, vq->open_map);
 			counter_add(&vq->bursts, 1);
 		}
 		f->fault |= fwd_has_failed(vq);
@@ -106,8 +106,8 @@ void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_
 	f->n_open = 0;
 	if (!src)
 		return;
-	if (src->used_idx != src->used_pub)
-		vhost_split_notify(src, src_map);
+	if (vhost_ring_is_dirty(src, src_map))
+		vhost_ring_notify(src, src_map);
 	f->fault |= fwd_has_failed(src);
 }
 
@@ -155,34 +155,28 @@ void fwd_flush_uplinks(struct fwd *f)
 static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq,
                            const struct vhost_vq_map *map, uint32_t need, struct vhost_segs *room)
 {
-	uint32_t n = 0, avail = vhost_split_avail(vq, map, 1);
+	struct vhost_cursor cursor = vhost_ring_cursor(vq);
+	uint32_t n = 0;
 
 	while (room->total < need) {
 		uint64_t before = room->total;
 		enum vhost_vq_fault fault;
-		uint16_t head;
 
-		if (n == avail) {
-			avail = vhost_split_avail(vq, map, n + 1);
-			/* Less, if the guest has turned its index back. */
-			if (n >= avail) {
-				fwd_drop_to(port, vq, PORT_TO_NO_BUFFER);
-				return 0;
-			}
-		}
 		if (n == FWD_MAX_BUFS || (n && !map->mergeable)) {
 			fwd_drop_to(port, vq, PORT_TO_TOO_BIG);
 			return 0;
 		}
-		head = vhost_split_head(map, (uint16_t)(vq->last_avail + n));
-		fault = vhost_split_chain(vq, map, head, true, room);
+		fault = vhost_ring_next(vq, map, &cursor, true, room, &f->bufs[n].buf);
+		if (fault == VHOST_VQ_EMPTY) {
+			fwd_drop_to(port, vq, PORT_TO_NO_BUFFER);
+			return 0;
+		}
 		if (fault == VHOST_VQ_OK && !n && room->total < map->hdr_len)
 			fault = VHOST_VQ_BAD_LENGTH;
 		if (fault != VHOST_VQ_OK) {
 			vhost_vq_fail(vq, fault);
 			return 0;
 		}
-		f->bufs[n].head = head;
 		f->bufs[n].len = (uint32_t)(room->total - before);
 		n++;
 	}
@@ -221,10 +215,7 @@ static void fwd_to_guest(struct fwd *f, struct port *port, uint32_t hint,
 	vhost_segs_skip(&room, map->hdr_len);
 	vhost_segs_copy(&room, &frame->segs, frame->len);
 	for (uint32_t i = 0; i < n; i++)
-		vhost_split_put_used(map, (uint16_t)(vq->used_idx + i), f->bufs[i].head,
-		                     f->bufs[i].len);
-	vq->used_idx = (uint16_t)(vq->used_idx + n);
-	vq->last_avail = (uint16_t)(vq->last_avail + n);
+		vhost_ring_done(vq, map, f->bufs[i].buf, f->bufs[i].len);
 	counter_add(&vq->frames, 1);
 	counter_add(&vq->bytes, frame->len);
 }
@@ -404,21 +395,15 @@ static enum fwd_result fwd_guest_route(struct fwd *f, struct fwd_guest_source *s
 	return fwd_to_wire(f, src, frame, true);
 }
 
-enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
-                               const struct vhost_vq_map *map, uint16_t head)
+/* What becomes of the frame in @segs, virtio header first */
+static enum fwd_result fwd_guest_segs(struct fwd *f, struct fwd_guest_source *src,
+                                      const struct vhost_vq_map *map, struct vhost_segs *segs)
 {
-	struct fwd_frame frame = {.segs = {.seg = f->frame_segs + 1, .max = FWD_MAX_SEGS}};
-	enum vhost_vq_fault fault;
+	struct fwd_frame frame = {.segs = *segs};
 	enum port_from_drop why;
 	enum fwd_result result;
 	uint8_t hdr[2];
 
-	fault = vhost_split_chain(src->vq, map, head, false, &frame.segs);
-	f->work += 1 + frame.segs.n;
-	if (fault != VHOST_VQ_OK) {
-		vhost_vq_fail(src->vq, fault);
-		return FWD_FAULT;
-	}
 	if (frame.segs.total < map->hdr_len + FWD_ETH_HLEN) {
 		fwd_drop_from(src, PORT_FROM_MALFORMED);
 		return FWD_DONE;
@@ -442,6 +427,29 @@ enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
 	result = fwd_guest_route(f, src, &frame);
 	if (result == FWD_DONE)
 		counter_add(&src->vq->bytes, frame.len);
+	return result;
+}
+
+enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
+                               const struct vhost_vq_map *map)
+{
+	struct vhost_segs segs = {.seg = f->frame_segs + 1, .max = FWD_MAX_SEGS};
+	struct vhost_cursor cursor = vhost_ring_cursor(src->vq);
+	enum vhost_vq_fault fault;
+	enum fwd_result result;
+	struct vhost_buf buf;
+
+	fault = vhost_ring_next(src->vq, map, &cursor, false, &segs, &buf);
+	f->work += 1 + segs.n;
+	if (fault == VHOST_VQ_EMPTY)
+		return FWD_STOP;
+	if (fault != VHOST_VQ_OK) {
+		vhost_vq_fail(src->vq, fault);
+		return FWD_STOP;
+	}
+	result = fwd_guest_segs(f, src, map, &segs);
+	if (result == FWD_DONE)
+		vhost_ring_done(src->vq, map, buf, 0);
 	return result;
 }
 

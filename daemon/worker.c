@@ -16,7 +16,7 @@
 #include "spin.h"
 #include "vhost_sigbus.h"
 #include "vhost_signal.h"
-#include "vhost_split.h"
+#include "vhost_ring.h"
 #include "worker.h"
 
 #define WORKER_CLOCK_ROUNDS 16 /* of an idle worker, between two looks at the clock */
@@ -151,7 +151,7 @@ static bool worker_arm(struct worker_plan *plan)
 		vhost_vq_use_map(src->vq, map);
 		if (src->vq->notify_on)
 			continue;
-		more |= vhost_split_want_kicks(src->vq, map);
+		more |= vhost_ring_want_kicks(src->vq, map);
 	}
 	for (uint32_t i = 0; i < plan->n_nics; i++)
 		more |= xsk_cons_nb_avail(&plan->nics[i].q->rx, 1) > 0;

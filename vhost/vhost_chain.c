@@ -1,32 +1,41 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vhost_chain.h"
 #include "frame_copy.h"
+#include "vhost_packed.h"
 #include "vhost_split.h"
+
+static struct vhost_desc chain_desc_of(uint64_t lo, uint64_t hi, bool packed)
+{
+	struct vhost_desc d = {.gpa = lo, .len = (uint32_t)hi};
+
+	d.flags = (uint16_t)(packed ? hi >> 48 : hi >> 32);
+	d.next = (uint16_t)(packed ? hi >> 32 : hi >> 48);
+	return d;
+}
 
 /*
  * One descriptor of a table whose alignment the guest chooses (indirect tables). The empty asm
  * statement keeps the compiler from reading the table a second time to get the values back.
  */
-static struct vhost_desc chain_desc_at(const uint8_t *table, uint32_t i)
+static struct vhost_desc chain_desc_at(const uint8_t *table, uint32_t i, bool packed)
 {
 	uint64_t word[2];
 
 	memcpy(word, table + (size_t)i * sizeof(struct vring_desc), sizeof(word));
 	__asm__ volatile("" : "+r"(word[0]), "+r"(word[1]) : : "memory");
-	word[1] = le64toh(word[1]);
-	return (struct vhost_desc){.gpa = le64toh(word[0]),
-	                           .len = (uint32_t)word[1],
-	                           .flags = (uint16_t)(word[1] >> 32),
-	                           .next = (uint16_t)(word[1] >> 48)};
+	return chain_desc_of(le64toh(word[0]), le64toh(word[1]), packed);
 }
 
-/* Append one buffer, cut where guest memory goes from one region to the next. */
+/* Append one part of a buffer, cut where guest memory goes from one region to the next. */
 static enum vhost_vq_fault chain_add(struct vhost_vq *vq, const struct vhost_vq_map *map,
-                                     const struct vhost_desc *d, struct vhost_segs *segs)
+                                     const struct vhost_desc *d, bool write,
+                                     struct vhost_segs *segs)
 {
 	uint64_t gpa = d->gpa;
 	uint32_t left = d->len;
 
+	if (!(d->flags & VRING_DESC_F_WRITE) != !write)
+		return VHOST_VQ_BAD_DIRECTION;
 	/* No driver makes them; accepted, they would let a walk cost without bound. */
 	if (!left)
 		return VHOST_VQ_BAD_LENGTH;
@@ -53,11 +62,7 @@ static enum vhost_vq_fault chain_add(struct vhost_vq *vq, const struct vhost_vq_
 	return VHOST_VQ_OK;
 }
 
-static bool chain_direction_ok(const struct vhost_desc *d, bool write)
-{
-	return !(d->flags & VRING_DESC_F_WRITE) == !write;
-}
-
+/* A split table is a chain of its own; of a packed one every entry counts, in its order. */
 static enum vhost_vq_fault chain_indirect(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                           const struct vhost_desc *outer, bool write,
                                           struct vhost_segs *segs)
@@ -75,46 +80,75 @@ static enum vhost_vq_fault chain_indirect(struct vhost_vq *vq, const struct vhos
 	if (!table)
 		return VHOST_VQ_BAD_ADDRESS;
 	for (uint32_t walked = 0; walked < n; walked++) {
-		struct vhost_desc d = chain_desc_at(table, i);
+		struct vhost_desc d = chain_desc_at(table, i, map->packed);
 
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return VHOST_VQ_BAD_CHAIN;
-		if (!chain_direction_ok(&d, write))
-			return VHOST_VQ_BAD_DIRECTION;
-		fault = chain_add(vq, map, &d, segs);
+		fault = chain_add(vq, map, &d, write, segs);
 		if (fault != VHOST_VQ_OK)
 			return fault;
+		if (map->packed) {
+			i++;
+			continue;
+		}
 		if (!(d.flags & VRING_DESC_F_NEXT))
 			return VHOST_VQ_OK;
 		i = d.next;
 		if (i >= n)
 			return VHOST_VQ_BAD_CHAIN;
 	}
-	return VHOST_VQ_BAD_CHAIN; /* a loop: more links than entries */
+	/* Split: a loop, with more links than entries. */
+	return map->packed ? VHOST_VQ_OK : VHOST_VQ_BAD_CHAIN;
 }
 
-static enum vhost_vq_fault chain_walk(struct vhost_vq *vq, const struct vhost_vq_map *map,
-                                      uint16_t head, bool write, struct vhost_segs *segs)
+static enum vhost_vq_fault chain_part(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                      const struct vhost_desc *d, bool write,
+                                      struct vhost_segs *segs)
 {
-	enum vhost_vq_fault fault;
+	if (d->flags & VRING_DESC_F_INDIRECT)
+		return chain_indirect(vq, map, d, write, segs);
+	return chain_add(vq, map, d, write, segs);
+}
+
+static enum vhost_vq_fault chain_walk_split(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                            uint16_t head, bool write, struct vhost_segs *segs)
+{
 	uint32_t i = head;
 
 	for (uint32_t walked = 0; walked < map->size; walked++) {
+		enum vhost_vq_fault fault;
 		struct vhost_desc d;
 
 		if (i >= map->size)
 			return VHOST_VQ_BAD_HEAD;
 		d = vhost_split_desc(map->desc, i);
-		if (d.flags & VRING_DESC_F_INDIRECT)
-			return chain_indirect(vq, map, &d, write, segs);
-		if (!chain_direction_ok(&d, write))
-			return VHOST_VQ_BAD_DIRECTION;
-		fault = chain_add(vq, map, &d, segs);
+		fault = chain_part(vq, map, &d, write, segs);
+		if (fault != VHOST_VQ_OK || !(d.flags & VRING_DESC_F_NEXT))
+			return fault;
+		i = d.next;
+	}
+	return VHOST_VQ_BAD_CHAIN;
+}
+
+static enum vhost_vq_fault chain_walk_packed(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                             uint16_t slot, bool write, struct vhost_segs *segs,
+                                             uint16_t *ret_id, uint16_t *ret_slots)
+{
+	uint32_t i = slot;
+
+	for (uint32_t walked = 1; walked <= map->size; walked++) {
+		uint64_t hi = vhost_packed_word(map, (uint16_t)i);
+		struct vhost_desc d = chain_desc_of(vhost_packed_gpa(map, (uint16_t)i), hi, true);
+		enum vhost_vq_fault fault = chain_part(vq, map, &d, write, segs);
+
 		if (fault != VHOST_VQ_OK)
 			return fault;
-		if (!(d.flags & VRING_DESC_F_NEXT))
+		if (!(d.flags & VRING_DESC_F_NEXT)) {
+			*ret_id = d.next;
+			*ret_slots = (uint16_t)walked;
 			return VHOST_VQ_OK;
-		i = d.next;
+		}
+		i = i + 1 == map->size ? 0 : i + 1;
 	}
 	return VHOST_VQ_BAD_CHAIN;
 }
@@ -124,7 +158,23 @@ enum vhost_vq_fault vhost_split_chain(struct vhost_vq *vq, const struct vhost_vq
 {
 	uint32_t n = segs->n;
 	uint64_t total = segs->total;
-	enum vhost_vq_fault fault = chain_walk(vq, map, head, write, segs);
+	enum vhost_vq_fault fault = chain_walk_split(vq, map, head, write, segs);
+
+	if (fault != VHOST_VQ_OK) {
+		segs->n = n;
+		segs->total = total;
+	}
+	return fault;
+}
+
+enum vhost_vq_fault vhost_packed_chain(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                       uint16_t slot, bool write, struct vhost_segs *segs,
+                                       uint16_t *ret_id, uint16_t *ret_slots)
+{
+	uint32_t n = segs->n;
+	uint64_t total = segs->total;
+	enum vhost_vq_fault fault =
+		chain_walk_packed(vq, map, slot, write, segs, ret_id, ret_slots);
 
 	if (fault != VHOST_VQ_OK) {
 		segs->n = n;

@@ -43,6 +43,17 @@ enum vhost_vq_fault vhost_split_chain(struct vhost_vq *vq, const struct vhost_vq
                                       uint16_t head, bool write, struct vhost_segs *segs);
 
 /**
+ * vhost_packed_chain() - the same for the buffer that starts in slot @slot of a packed ring
+ * @slot: less than the ring's size; available
+ * @ret_id, @ret_slots: the buffer's id, and how many slots it takes: at most the ring's size
+ *
+ * Spec: virtio 1.3, 2.8.5 (descriptors), 2.8.6 (chains), 2.8.7 (indirect).
+ */
+enum vhost_vq_fault vhost_packed_chain(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                       uint16_t slot, bool write, struct vhost_segs *segs,
+                                       uint16_t *ret_id, uint16_t *ret_slots);
+
+/**
  * vhost_segs_read() - copy the first @len bytes of a list out
  * Return: bytes copied, less than @len if the list is shorter.
  */

@@ -94,11 +94,11 @@ void vhost_dev_info(struct vhost_dev *dev, const char *format, ...)
 
 uint64_t vhost_dev_default_features(void)
 {
-	return VHOST_BIT(VIRTIO_F_VERSION_1) | VHOST_BIT(VIRTIO_NET_F_MRG_RXBUF) |
-	       VHOST_BIT(VIRTIO_RING_F_INDIRECT_DESC) | VHOST_BIT(VIRTIO_RING_F_EVENT_IDX) |
-	       VHOST_BIT(VIRTIO_F_IN_ORDER) | VHOST_BIT(VIRTIO_NET_F_MQ) |
-	       VHOST_BIT(VIRTIO_F_ANY_LAYOUT) | VHOST_BIT(VIRTIO_NET_F_MTU) |
-	       VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
+	return VHOST_BIT(VIRTIO_F_VERSION_1) | VHOST_BIT(VIRTIO_F_RING_PACKED) |
+	       VHOST_BIT(VIRTIO_NET_F_MRG_RXBUF) | VHOST_BIT(VIRTIO_RING_F_INDIRECT_DESC) |
+	       VHOST_BIT(VIRTIO_RING_F_EVENT_IDX) | VHOST_BIT(VIRTIO_F_IN_ORDER) |
+	       VHOST_BIT(VIRTIO_NET_F_MQ) | VHOST_BIT(VIRTIO_F_ANY_LAYOUT) |
+	       VHOST_BIT(VIRTIO_NET_F_MTU) | VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
 }
 
 uint64_t vhost_dev_default_protocol_features(void)
@@ -200,7 +200,7 @@ static bool finish_rings(struct vhost_dev *dev)
 
 		any |= vq->started;
 		if (vq->stopping)
-			vq->base = vq->last_avail;
+			vhost_vq_save_base(vq);
 		vq->stopping = false;
 		if (!vq->kick_set && vq->kick_fd >= 0) {
 			close(vq->kick_fd);

@@ -90,6 +90,15 @@ void vhost_vq_init(struct vhost_vq *vq, uint16_t index);
 void vhost_vq_reset(struct vhost_vq *vq);
 
 /**
+ * vhost_vq_check_size() - may a ring have @size descriptors, with the features acked so far?
+ * Return: 0, -EINVAL (warned).
+ */
+int vhost_vq_check_size(struct vhost_dev *dev, uint16_t index, uint32_t size);
+
+/** vhost_vq_save_base() - vq->base becomes where the ring is; nobody uses it any more */
+void vhost_vq_save_base(struct vhost_vq *vq);
+
+/**
  * vhost_vq_try_start() - start the ring if everything needed for it is known
  *
  * Return: 0 started, running already, or something is still missing; -EINVAL, -EFAULT, -ENOMEM
@@ -101,7 +110,7 @@ int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq);
  * vhost_vq_republish() - a new map for a running ring, from what is known now
  *
  * Positions carry over, as the worker keeps them. On failure the old map stays (warned).
- * Return: 0, -EINVAL, -EFAULT, -ENOMEM.
+ * Return: 0, -EINVAL, -EFAULT, -ENOMEM, -EBUSY (RING_PACKED changed).
  */
 int vhost_vq_republish(struct vhost_dev *dev, struct vhost_vq *vq);
 

@@ -32,18 +32,16 @@ int vhost_op_set_vring_num(struct vhost_dev *dev, struct vhost_request *msg)
 {
 	struct vhost_vq *vq = named_ring(dev, msg);
 	uint32_t num = msg->payload.state.num;
+	int err;
 
 	if (vq->started) {
 		vhost_dev_warn(dev, "SET_VRING_NUM: ring %u is running", vq->index);
 		return -EBUSY;
 	}
-	/* Virtio 1.3, 2.7: "Queue Size value is always a power of 2. The maximum ... is 32768." */
-	if (num == 0 || num > VHOST_VQ_MAX_SIZE || (num & (num - 1))) {
-		vhost_dev_warn(dev,
-		               "SET_VRING_NUM: ring %u: size %u is not a power of two up to %u",
-		               vq->index, num, VHOST_VQ_MAX_SIZE);
-		return -EINVAL;
-	}
+	/* Checked again at start: features may come later. */
+	err = vhost_vq_check_size(dev, vq->index, num);
+	if (err < 0)
+		return err;
 	vq->size = num;
 	return vhost_vq_try_start(dev, vq);
 }
@@ -101,12 +99,13 @@ int vhost_op_set_vring_base(struct vhost_dev *dev, struct vhost_request *msg)
 		vhost_dev_warn(dev, "SET_VRING_BASE: ring %u is running", vq->index);
 		return -EBUSY;
 	}
-	if (base > UINT16_MAX) {
+	if (base > UINT16_MAX && dev->features &&
+	    !(dev->features & VHOST_BIT(VIRTIO_F_RING_PACKED))) {
 		vhost_dev_warn(dev, "SET_VRING_BASE: ring %u: %u is no index of a split ring",
 		               vq->index, base);
 		return -EINVAL;
 	}
-	vq->base = (uint16_t)base;
+	vq->base = base; /* checked again at start: its format depends on size and features */
 	return vhost_vq_try_start(dev, vq);
 }
 

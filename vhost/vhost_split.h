@@ -11,9 +11,7 @@
 #ifndef VHOST_SPLIT_H
 #define VHOST_SPLIT_H
 
-#include <errno.h>
 #include <string.h>
-#include "vhost_signal.h"
 #include "vhost_vq.h"
 
 /* A descriptor, copied out of the guest's table once. */
@@ -21,7 +19,7 @@ struct vhost_desc {
 	uint64_t gpa;
 	uint32_t len;
 	uint16_t flags;
-	uint16_t next;
+	uint16_t next; /* packed: buffer id */
 };
 
 /**
@@ -83,6 +81,15 @@ static always_inline void vhost_split_put_used(const struct vhost_vq_map *map, u
 	memcpy(&map->used->ring[pos & (map->size - 1)], &elem, sizeof(elem));
 }
 
+/** vhost_split_take() - a buffer was handled: complete it and go on to the next */
+static always_inline void vhost_split_take(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                           uint16_t head, uint32_t len)
+{
+	vhost_split_put_used(map, vq->used_idx, head, len);
+	vq->last_avail++;
+	vq->used_idx++;
+}
+
 /** vhost_split_publish() - let the guest see the used entries written so far */
 static always_inline void vhost_split_publish(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
@@ -113,13 +120,8 @@ static always_inline void vhost_split_notify(struct vhost_vq *vq, const struct v
 	} else {
 		want = !(ring_load_relaxed16(&map->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 	}
-	if (want && map->call_fd >= 0) {
-		int err = vhost_signal(map->call_fd);
-
-		if (unlikely(err && err != -EAGAIN))
-			vhost_vq_fail(vq, VHOST_VQ_BAD_CALL);
-		counter_add(&vq->calls, 1);
-	}
+	if (want)
+		vhost_vq_interrupt(vq, map);
 }
 
 /**

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "vhost_dev_priv.h"
-#include "vhost_signal.h"
+#include "vhost_packed.h"
 
 static const char *const fault_names[] = {
 	[VHOST_VQ_OK] = "none",
@@ -59,6 +59,11 @@ void vhost_vq_reset(struct vhost_vq *vq)
 	atomic_store_explicit(&vq->fault, VHOST_VQ_OK, memory_order_relaxed);
 }
 
+static bool acked(const struct vhost_dev *dev, unsigned int bit)
+{
+	return dev->features & VHOST_BIT(bit);
+}
+
 /* One part of a ring: alignment and that it lies wholly in one region */
 static int ring_part(struct vhost_dev *dev, const struct vhost_vq *vq, const char *what,
                      uint64_t uva, uint64_t len, uint32_t align, void **ret_host)
@@ -81,11 +86,32 @@ static int ring_part(struct vhost_dev *dev, const struct vhost_vq *vq, const cha
 	return 0;
 }
 
+/* Spec: virtio 1.3, 2.8: alignments 16, 4, 4. The avail ring's address is the driver area's. */
+static int ring_parts_packed(struct vhost_dev *dev, const struct vhost_vq *vq,
+                             struct vhost_vq_map *map)
+{
+	void *desc, *driver, *device;
+	int err;
+
+	err = ring_part(dev, vq, "descriptor ring", vq->desc_uva, 16ull * vq->size, 16, &desc);
+	if (err == 0)
+		err = ring_part(dev, vq, "driver event structure", vq->avail_uva, 4, 4, &driver);
+	if (err == 0)
+		err = ring_part(dev, vq, "device event structure", vq->used_uva, 4, 4, &device);
+	if (err < 0)
+		return err;
+	map->packed_desc = desc;
+	map->driver_event = driver;
+	map->device_event = device;
+	return 0;
+}
+
 /*
  * Spec: virtio 1.3, 2.7: alignments 16, 2, 4; sizes include used_event and avail_event, which are
  * there whether negotiated or not.
  */
-static int ring_parts(struct vhost_dev *dev, const struct vhost_vq *vq, struct vhost_vq_map *map)
+static int ring_parts_split(struct vhost_dev *dev, const struct vhost_vq *vq,
+                            struct vhost_vq_map *map)
 {
 	uint64_t n = vq->size;
 	void *desc, *avail, *used;
@@ -104,9 +130,16 @@ static int ring_parts(struct vhost_dev *dev, const struct vhost_vq *vq, struct v
 	return 0;
 }
 
-static bool acked(const struct vhost_dev *dev, unsigned int bit)
+int vhost_vq_check_size(struct vhost_dev *dev, uint16_t index, uint32_t size)
 {
-	return dev->features & VHOST_BIT(bit);
+	bool packed = acked(dev, VIRTIO_F_RING_PACKED);
+
+	/* Virtio 1.3, 2.7: "Queue Size value is always a power of 2. The maximum ... is 32768." */
+	if (size >= 1 && size <= VHOST_VQ_MAX_SIZE && (packed || !(size & (size - 1))))
+		return 0;
+	vhost_dev_warn(dev, "ring %u: size %u is not a %s up to %u", index, size,
+	               packed ? "number of descriptors from 1" : "power of two", VHOST_VQ_MAX_SIZE);
+	return -EINVAL;
 }
 
 static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
@@ -122,7 +155,11 @@ static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
 		return -ENOMEM;
 	}
 	map = &node->map;
-	err = ring_parts(dev, vq, map);
+	map->packed = acked(dev, VIRTIO_F_RING_PACKED);
+	err = vhost_vq_check_size(dev, vq->index, vq->size);
+	if (err == 0)
+		err = map->packed ? ring_parts_packed(dev, vq, map)
+		                  : ring_parts_split(dev, vq, map);
 	if (err < 0) {
 		free(node);
 		return err;
@@ -165,25 +202,76 @@ static void publish(struct vhost_dev *dev, struct vhost_vq *vq, struct vhost_map
  * virtio-user as server says 0 after every reconnection. We hold no buffer back, so the used index
  * is right then.
  */
-static void set_positions(struct vhost_vq *vq, const struct vhost_vq_map *map)
+static void set_positions_split(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
-	vq->last_avail = vq->base;
-	vq->avail_seen = vq->base;
+	vq->last_avail = (uint16_t)vq->base;
 	vq->used_idx = ring_load_acquire16(&map->used->idx);
 	vq->used_pub = vq->used_idx;
-	if ((uint16_t)(vq->base - vq->used_idx) > vq->size) {
+	if ((uint16_t)(vq->last_avail - vq->used_idx) > vq->size)
 		vq->last_avail = vq->used_idx;
-		vq->avail_seen = vq->used_idx;
-	}
-	vq->notify_on = false;
-	vq->hint = (struct vhost_mem_hint){0};
-	vq->hint_serial = 0;
+	vq->avail_seen = vq->last_avail;
 	/*
 	 * No kicks until the worker asks for them. Virtio 1.3, 2.7.10.2: with EVENT_IDX "the device
 	 * MUST set flags to 0"; a predecessor may have left anything there.
 	 */
 	ring_store_relaxed16(&map->used->flags, map->event_idx ? 0 : VRING_USED_F_NO_NOTIFY);
+}
+
+/*
+ * Both positions come from the front end: vhost_packed_position() has the format. Some know of one
+ * position only and leave the upper half zero (DPDK's virtio-user; QEMU, when it passes on what
+ * DPDK's back end said): then buffers are used up to where they are available from. The same if
+ * the halves are further apart than the ring is long. @vq->base was checked against the size.
+ */
+static void set_positions_packed(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	uint32_t avail = vq->base & 0xffff, used = vq->base >> 16;
+	uint32_t behind = (avail - used) & (VHOST_PACKED_WRAP - 1);
+
+	if ((avail ^ used) & VHOST_PACKED_WRAP)
+		behind = vq->size + (avail & (VHOST_PACKED_WRAP - 1)) -
+		         (used & (VHOST_PACKED_WRAP - 1));
+	if (!used || behind > vq->size)
+		used = avail;
+	vq->last_avail = (uint16_t)(avail & (VHOST_PACKED_WRAP - 1));
+	vq->avail_bits = avail & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL : VHOST_PACKED_USED;
+	vq->used_idx = (uint16_t)(used & (VHOST_PACKED_WRAP - 1));
+	vq->used_bits = used & VHOST_PACKED_WRAP ? VHOST_PACKED_BITS : 0;
+	vq->used_slots = 0;
+	atomic_store_explicit(&vq->position, vhost_packed_position(vq), memory_order_relaxed);
+	/* No kicks until the worker asks for them. */
+	ring_store_relaxed16(&map->device_event->flags, VRING_PACKED_EVENT_FLAG_DISABLE);
+}
+
+static int check_base(struct vhost_dev *dev, const struct vhost_vq *vq,
+                      const struct vhost_vq_map *map)
+{
+	const uint32_t slot_mask = VHOST_PACKED_WRAP - 1;
+
+	if (map->packed
+	            ? (vq->base & slot_mask) < vq->size && (vq->base >> 16 & slot_mask) < vq->size
+	            : vq->base <= UINT16_MAX)
+		return 0;
+	vhost_dev_warn(dev, "ring %u: base 0x%" PRIx32 " is no position in a %s ring of %u",
+	               vq->index, vq->base, map->packed ? "packed" : "split", vq->size);
+	return -EINVAL;
+}
+
+static void set_positions(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	if (map->packed)
+		set_positions_packed(vq, map);
+	else
+		set_positions_split(vq, map);
+	vq->notify_on = false;
+	vq->hint = (struct vhost_mem_hint){0};
+	vq->hint_serial = 0;
 	atomic_store_explicit(&vq->fault, VHOST_VQ_OK, memory_order_relaxed);
+}
+
+void vhost_vq_save_base(struct vhost_vq *vq)
+{
+	vq->base = vq->packed ? vhost_packed_position(vq) : vq->last_avail;
 }
 
 int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
@@ -197,7 +285,13 @@ int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
 	err = map_new(dev, vq, &node);
 	if (err < 0)
 		return err;
+	err = check_base(dev, vq, &node->map);
+	if (err < 0) {
+		free(node);
+		return err;
+	}
 	set_positions(vq, &node->map);
+	vq->packed = node->map.packed;
 	publish(dev, vq, node);
 	vq->started = true;
 	dev->rings_changed = true;
@@ -214,6 +308,12 @@ int vhost_vq_republish(struct vhost_dev *dev, struct vhost_vq *vq)
 
 	if (err < 0)
 		return err;
+	if (node->map.packed != vq->packed) {
+		/* Its positions mean nothing in the other layout. */
+		vhost_dev_warn(dev, "ring %u: RING_PACKED changed while it runs", vq->index);
+		free(node);
+		return -EBUSY;
+	}
 	publish(dev, vq, node);
 	return 0;
 }

@@ -21,18 +21,21 @@
  * buffer outside guest memory ends in vhost_vq_fail(), which records the reason. From then on
  * workers skip the ring, and the control thread reports it and stops it. Nothing else is affected.
  *
- * The packed layout will bring a second set of the accessors in vhost_split.h; the map says which
- * layout is in force, and callers choose once per burst.
+ * There are two layouts of a ring; the map says which one is in force. Hot loops use the accessors
+ * of vhost_split.h and vhost_packed.h and choose between them once per burst or run, everybody else
+ * calls vhost_ring.h, which does not care.
  */
 #ifndef VHOST_VQ_H
 #define VHOST_VQ_H
 
+#include <errno.h>
 #include <linux/virtio_ring.h>
 #include "base.h"
 #include "ring_order.h"
 #include "vhost_mem.h"
+#include "vhost_signal.h"
 
-#define VHOST_VQ_MAX_SIZE 32768 /* virtio 1.3, 2.7: maximum queue size of a split ring */
+#define VHOST_VQ_MAX_SIZE 32768 /* virtio 1.3, 2.7 and 2.8: maximum queue size of either layout */
 
 /* Why a ring was given up. Shown to operators; keep vhost_vq_fault_name() in step. */
 enum vhost_vq_fault {
@@ -45,17 +48,30 @@ enum vhost_vq_fault {
 	VHOST_VQ_BAD_LENGTH,    /* transmit chain shorter than header and addresses; receive buffer
 	                         * shorter than the header */
 	VHOST_VQ_BAD_CALL,      /* call descriptor can no longer be written */
-	VHOST_VQ_N_FAULTS
+	VHOST_VQ_N_FAULTS,
+
+	/* No fault, and no reason to give a ring up: there is no buffer. */
+	VHOST_VQ_EMPTY = VHOST_VQ_N_FAULTS
 };
 
 struct vhost_vq_map {
-	/* Ring parts, each wholly inside guest memory and aligned (virtio 1.3, 2.7) */
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
+	/* Ring parts, each wholly inside guest memory and aligned */
+	union {
+		struct { /* virtio 1.3, 2.7 */
+			struct vring_desc *desc;
+			struct vring_avail *avail;
+			struct vring_used *used;
+		};
+		struct { /* 2.8 */
+			struct vring_packed_desc *packed_desc;
+			struct vring_packed_desc_event *driver_event;
+			struct vring_packed_desc_event *device_event;
+		};
+	};
 	const struct vhost_mem *mem; /* owned by the device, outlives the map */
-	uint32_t size;               /* descriptors: a power of two, at most VHOST_VQ_MAX_SIZE */
+	uint32_t size;               /* descriptors, 1..VHOST_VQ_MAX_SIZE; split: a power of two */
 	uint16_t hdr_len;            /* bytes of virtio_net_hdr in front of each frame: 10 or 12 */
+	bool packed;
 	bool enabled; /* SET_VRING_ENABLE; a disabled tx ring is drained and dropped */
 	bool event_idx;
 	bool mergeable;
@@ -73,20 +89,30 @@ struct vhost_vq {
 	_Atomic uint32_t lock;  /* receive rings fed by several workers; see spin.h */
 
 	/* Positions: the serving worker only, or the holder of lock */
-	alignas(CACHE_LINE) uint16_t last_avail; /* next avail entry to take */
-	uint16_t avail_seen;                     /* avail->idx as last read */
-	uint16_t used_idx;                       /* next used entry to write */
-	uint16_t used_pub;                       /* used->idx as last published */
-	bool notify_on;                          /* guest's kicks are wanted (worker asleep) */
-	struct vhost_mem_hint hint;              /* of descriptors' addresses */
-	uint64_t hint_serial;                    /* of the map that hint belongs to */
-	const struct vhost_vq_map *open_map;     /* receive ring: its map while lock is held */
+	alignas(CACHE_LINE) uint16_t last_avail; /* next avail entry to take; packed: its slot */
+	uint16_t used_idx;                       /* next used entry to write; packed: its slot */
+	union {
+		uint16_t avail_seen; /* split: avail->idx as last read */
+		uint16_t avail_bits; /* packed: AVAIL and USED of a buffer available this lap */
+	};
+	union {
+		uint16_t used_pub;   /* split: used->idx as last published */
+		uint16_t used_slots; /* packed: slots passed since the last publication */
+	};
+	uint16_t used_bits;                  /* packed: AVAIL and USED of a buffer used this lap */
+	uint16_t first_slot;                 /* packed: where first_used belongs */
+	bool notify_on;                      /* guest's kicks are wanted (worker asleep) */
+	struct vhost_mem_hint hint;          /* of descriptors' addresses */
+	uint64_t hint_serial;                /* of the map that hint belongs to */
+	const struct vhost_vq_map *open_map; /* receive ring: its map while lock is held */
+	uint64_t first_used;                 /* packed: used descriptor that publishes the rest */
 
 	/* Counters: the same writer; any reader */
 	alignas(CACHE_LINE) _Atomic uint64_t frames;
 	_Atomic uint64_t bytes;
 	_Atomic uint64_t calls; /* interrupts sent */
 	_Atomic uint64_t bursts;
+	_Atomic uint32_t position; /* packed: as last published, as GET_VRING_BASE says it */
 
 	/* Control thread only */
 	alignas(CACHE_LINE) uint16_t index; /* ring index in the device: even = receive */
@@ -98,8 +124,9 @@ struct vhost_vq {
 	bool kick_set; /* SET_VRING_KICK came, with a descriptor or with "no descriptor" */
 	bool enable_wanted;
 	bool started;
+	bool packed;   /* layout of the ring that runs, or ran last */
 	bool stopping; /* unpublished, but the wait for the workers is not over */
-	uint16_t base; /* SET_VRING_BASE, or where the ring stopped */
+	uint32_t base; /* SET_VRING_BASE, or where the ring stopped; vhost_vq.c tells its format */
 	int kick_fd, call_fd, err_fd;
 };
 static_assert(offsetof(struct vhost_vq, last_avail) == CACHE_LINE, "positions left their line");
@@ -121,6 +148,19 @@ static cold_noinline void vhost_vq_fail(struct vhost_vq *vq, enum vhost_vq_fault
 
 	atomic_compare_exchange_strong_explicit(&vq->fault, &none, fault, memory_order_relaxed,
 	                                        memory_order_relaxed);
+}
+
+/** vhost_vq_interrupt() - signal the call descriptor, if there is one, and count */
+static always_inline void vhost_vq_interrupt(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	int err;
+
+	if (map->call_fd < 0)
+		return;
+	err = vhost_signal(map->call_fd);
+	if (unlikely(err && err != -EAGAIN))
+		vhost_vq_fail(vq, VHOST_VQ_BAD_CALL);
+	counter_add(&vq->calls, 1);
 }
 
 /**

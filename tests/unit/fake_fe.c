@@ -339,6 +339,11 @@ void fe_mem_table(struct rig *rig)
 	fe_set(rig, VHOST_MSG_SET_MEM_TABLE, &t, 8 + 32, &rig->guest_fd, 1);
 }
 
+uint64_t fe_features(void)
+{
+	return vhost_dev_default_features() & ~VHOST_BIT(VIRTIO_F_RING_PACKED);
+}
+
 void fe_negotiate(struct rig *rig, uint64_t features)
 {
 	fe_set(rig, VHOST_MSG_SET_OWNER, NULL, 0, NULL, 0);
@@ -377,7 +382,7 @@ struct vring_used *guest_used(struct rig *rig, uint32_t ring)
 
 void fe_honest(struct rig *rig)
 {
-	fe_negotiate(rig, vhost_dev_default_features());
+	fe_negotiate(rig, fe_features());
 	fe_mem_table(rig);
 	close_ring_fds(fe_start_ring(rig, 0, 256, 0));
 	assert_int_equal(vhost_dev_get_state(rig->dev), VHOST_DEV_RUNNING);
@@ -403,5 +408,5 @@ void rig_fresh(struct rig *rig)
 	rig_renew(rig, &config);
 	rig->n_warn = 0;
 	rig->warn[0] = '\0';
-	fe_negotiate(rig, vhost_dev_default_features());
+	fe_negotiate(rig, fe_features());
 }

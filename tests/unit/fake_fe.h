@@ -96,6 +96,9 @@ void rig_ring_addr(uint32_t ring, struct vhost_vring_addr *ret_addr);
 void fe_ring_addr(struct rig *rig, uint32_t ring);
 void rig_region(struct vhost_region_desc *ret_desc);
 void fe_mem_table(struct rig *rig);
+/** fe_features() - what a front end with split rings acks: all that is offered, but for the layout
+ */
+uint64_t fe_features(void);
 void fe_negotiate(struct rig *rig, uint64_t features); /* with all protocol features */
 /* NUM, BASE, ADDR, KICK, CALL, ENABLE. Returned descriptors are the caller's to close. */
 struct ring_fds {

@@ -316,14 +316,14 @@ static void not_negotiated(void **state)
 static void unoffered_features(void **state)
 {
 	struct rig *rig = *state;
-	static const uint64_t bits[] = {1ULL << 26, 1ULL << 34, 1, 1ULL << 63, UINT64_MAX};
+	static const uint64_t bits[] = {1ULL << 26, 1ULL << 43, 1, 1ULL << 63, UINT64_MAX};
 	static const uint64_t protocol[] = {1ULL << 5, 1ULL << 14, 1ULL << 63, UINT64_MAX};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bits); i++) {
 		rig_fresh(rig);
 		assert_int_equal(fe_ask(rig, VHOST_MSG_SET_FEATURES, &bits[i], 8, NULL, 0), 1);
 		assert_warned(rig, "SET_FEATURES: not offered");
-		assert_int_equal(vhost_dev_features(rig->dev), vhost_dev_default_features());
+		assert_int_equal(vhost_dev_features(rig->dev), fe_features());
 		fe_honest(rig);
 		rig_fresh(rig);
 		fe_send(rig, VHOST_MSG_SET_FEATURES, 0, &bits[i], 8, NULL, 0);
@@ -538,8 +538,7 @@ static void random_payload(union vhost_msg_payload *p, uint32_t id)
 			p->addr.used_user_addr += 1ULL << rng(40);
 		break;
 	case VHOST_MSG_SET_FEATURES:
-		p->u64 = vhost_dev_default_features() &
-		         ((uint64_t)rng(UINT32_MAX) << 15 | rng(65536));
+		p->u64 = fe_features() & ((uint64_t)rng(UINT32_MAX) << 15 | rng(65536));
 		break;
 	case VHOST_MSG_SET_PROTOCOL_FEATURES:
 		p->u64 = vhost_dev_default_protocol_features();
@@ -610,7 +609,7 @@ static void random_messages(void **state)
 			ended++;
 			vhost_dev_detach(rig->dev);
 			rig_attach(rig);
-			fe_negotiate(rig, vhost_dev_default_features());
+			fe_negotiate(rig, fe_features());
 		}
 		while (recv(rig->fe, drain, sizeof(drain), 0) > 0)
 			;

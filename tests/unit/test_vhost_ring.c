@@ -131,7 +131,7 @@ static void starts_in_any_order(void **state)
 			continue;
 		vhost_dev_detach(rig->dev);
 		rig_attach(rig);
-		fe_negotiate(rig, vhost_dev_default_features());
+		fe_negotiate(rig, fe_features());
 		fe_ring_state(rig, VHOST_MSG_SET_VRING_BASE, 1, 33);
 		rig->n_changed = 0;
 		for (uint32_t i = 0; i < N_PIECES; i++) {
@@ -162,7 +162,7 @@ static void parts_at_the_end_of_memory(void **state)
 	struct vhost_vring_addr good, a;
 	int kick = make_eventfd();
 
-	fe_negotiate(rig, vhost_dev_default_features());
+	fe_negotiate(rig, fe_features());
 	fe_mem_table(rig);
 	rig_ring_addr(1, &good);
 	fe_ring_state(rig, VHOST_MSG_SET_VRING_NUM, 1, 256);
@@ -208,7 +208,7 @@ static void part_across_regions(void **state)
 	int fds[] = {rig->guest_fd, rig->guest_fd};
 	struct vhost_vring_addr a;
 
-	fe_negotiate(rig, vhost_dev_default_features());
+	fe_negotiate(rig, fe_features());
 	/* one byte short, then whole */
 	t.regions[0] = (struct vhost_region_desc){RIG_GPA, half - 1, RIG_UVA, half};
 	t.regions[1] = (struct vhost_region_desc){RIG_GPA + half, half, RIG_UVA + half, 0};
@@ -233,7 +233,7 @@ static void sizes(void **state)
 {
 	struct rig *rig = *state;
 
-	fe_negotiate(rig, vhost_dev_default_features());
+	fe_negotiate(rig, fe_features());
 	for (uint64_t n = 0; n <= 70000; n += n < 40 ? 1 : 997) {
 		struct vhost_vring_state s = {.index = 1, .num = (uint32_t)n};
 		bool ok = n && n <= 32768 && !(n & (n - 1));
@@ -255,7 +255,7 @@ static void sizes(void **state)
 static void call_is_replaced(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	int call2 = make_eventfd();
 	uint64_t v = 1;
 	struct held h;
@@ -287,7 +287,7 @@ static void call_is_replaced(void **state)
 static void call_that_is_full(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	int full = make_eventfd();
 	uint64_t max = UINT64_MAX - 1;
 
@@ -317,7 +317,7 @@ static void old_kick_is_open(struct rig *rig)
 static void kick_is_replaced(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	const struct vhost_vq_map *map = map_of(rig, 1);
 	int old = ring(rig, 1)->kick_fd, kick2 = make_eventfd();
 
@@ -342,7 +342,7 @@ static void kick_is_replaced(void **state)
 static void addresses_move(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	struct vhost_vring_addr a;
 	const struct vhost_vq_map *before = map_of(rig, 1);
 	struct held h;
@@ -381,7 +381,7 @@ static void addresses_move(void **state)
 static void features_change(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	struct held h;
 	uint64_t bits = VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
 
@@ -405,7 +405,7 @@ static void features_change(void **state)
 static void enable_toggles(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	struct held h;
 
 	set_positions_mid_burst(ring(rig, 1));
@@ -427,7 +427,7 @@ static void enable_toggles(void **state)
 static void running_ring_keeps_size_and_base(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	struct vhost_vring_state s = {.index = 1, .num = 512};
 
 	assert_int_equal(fe_ask(rig, VHOST_MSG_SET_VRING_NUM, &s, sizeof(s), NULL, 0), 1);
@@ -444,7 +444,7 @@ static void running_ring_keeps_size_and_base(void **state)
 static void memory_is_replaced(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	struct vhost_vq *vq = ring(rig, 1);
 	struct vhost_msg_mem_table t = {.n_regions = 1};
 	struct vhost_mem_hint hint;
@@ -479,7 +479,7 @@ static void memory_is_replaced(void **state)
 static void stale_hint_never_survives(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	struct vhost_vq *vq = ring(rig, 1);
 
 	for (int i = 0; i < 20; i++) {
@@ -501,7 +501,7 @@ static void stale_hint_never_survives(void **state)
 static void memory_leaves_ring_behind(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	struct vhost_msg_mem_table t = {.n_regions = 1};
 	struct held h;
 
@@ -529,7 +529,7 @@ static void region_is_removed_under_ring(void **state)
 	int more = make_memfd(1 << 20);
 	struct held h;
 
-	fe_negotiate(rig, vhost_dev_default_features());
+	fe_negotiate(rig, fe_features());
 	rig_region(&r.region);
 	extra.region = (struct vhost_region_desc){1ULL << 40, 1 << 20, 1ULL << 41, 0};
 	assert_int_equal(fe_ask(rig, VHOST_MSG_ADD_MEM_REG, &r, sizeof(r), &rig->guest_fd, 1), 0);
@@ -565,7 +565,7 @@ static void region_is_removed_under_ring(void **state)
 static void stop_waits(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	struct held h;
 
 	read_eventfd(fds.call);
@@ -588,7 +588,7 @@ static void stop_waits(void **state)
 static void descriptors_close_on_exec(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 
 	fe_ring_fd(rig, VHOST_MSG_SET_VRING_ERR, 1, fds.call);
 	assert_int_equal(fcntl(ring(rig, 1)->kick_fd, F_GETFD), FD_CLOEXEC);
@@ -602,7 +602,7 @@ static void descriptors_close_on_exec(void **state)
 static void stopped_ring_is_quiet(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	uint8_t *copy = malloc(RIG_GUEST_SIZE);
 
 	assert_non_null(copy);
@@ -630,7 +630,7 @@ static void stopped_ring_is_quiet(void **state)
 static void worker_gives_ring_up(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	struct ring_fds fds0 = fe_start_ring(rig, 0, 256, 0);
 	int err = make_eventfd();
 
@@ -672,7 +672,7 @@ static void worker_gives_ring_up(void **state)
 static void given_up_then_stopped(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 
 	vhost_vq_fail(ring(rig, 1), VHOST_VQ_BAD_CHAIN);
 	fe_get_base(rig, 1);
@@ -685,7 +685,7 @@ static void given_up_then_stopped(void **state)
 static void status_reset_stops(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 
 	fe_set_u64(rig, VHOST_MSG_SET_STATUS, 0xf);
 	assert_non_null(map_of(rig, 1));
@@ -701,7 +701,7 @@ static void status_reset_stops(void **state)
 static void memory_is_truncated(void **state)
 {
 	struct rig *rig = *state;
-	struct ring_fds fds = start(rig, vhost_dev_default_features());
+	struct ring_fds fds = start(rig, fe_features());
 	struct pollfd p = {.fd = vhost_dev_fd(rig->dev), .events = POLLIN};
 
 	assert_int_equal(ftruncate(rig->guest_fd, 0), 0);
@@ -727,7 +727,7 @@ static void memory_is_truncated(void **state)
 	assert_int_equal(ftruncate(rig->guest_fd, (off_t)RIG_GUEST_SIZE), 0);
 	rig_attach(rig);
 	close_ring_fds(fds);
-	fds = start(rig, vhost_dev_default_features());
+	fds = start(rig, fe_features());
 	assert_non_null(map_of(rig, 1));
 	assert_int_equal(vhost_dev_report_faults(rig->dev), 0);
 	close_ring_fds(fds);
@@ -739,7 +739,7 @@ static void truncated_before_start(void **state)
 	struct rig *rig = *state;
 	struct ring_fds fds;
 
-	fe_negotiate(rig, vhost_dev_default_features());
+	fe_negotiate(rig, fe_features());
 	fe_mem_table(rig);
 	assert_int_equal(ftruncate(rig->guest_fd, 4096), 0);
 	fds.kick = make_eventfd();

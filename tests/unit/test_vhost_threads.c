@@ -121,7 +121,7 @@ static void guest_turn(struct guest *g)
 
 static void change_something(struct rig *rig, uint32_t round, struct ring_fds *fds)
 {
-	const uint64_t all = vhost_dev_default_features();
+	const uint64_t all = fe_features();
 	struct vhost_msg_mem_region extra = {
 		.region = {1ULL << 40, 0x100000, 1ULL << 41, 0x100000}};
 	uint32_t base;
@@ -172,7 +172,7 @@ static void changes_under_load(void **state)
 	rig->on_quiesce = wait_for_worker;
 	guest_init(&g);
 	assert_int_equal(pthread_create(&w.thread, NULL, work, &w), 0);
-	fe_negotiate(rig, vhost_dev_default_features());
+	fe_negotiate(rig, fe_features());
 	fe_mem_table(rig);
 	fds = fe_start_ring(rig, 1, RING_SIZE, 0);
 	for (uint32_t round = 0; round < ROUNDS; round++) {
@@ -210,7 +210,7 @@ static void truncation_under_load(void **state)
 	for (uint64_t i = 0; i < RING_SIZE; i++)
 		desc[i] = (struct vring_desc){.addr = (1ULL << 40) + i * 4096, .len = 64};
 	assert_int_equal(pthread_create(&w.thread, NULL, work, &w), 0);
-	fe_negotiate(rig, vhost_dev_default_features());
+	fe_negotiate(rig, fe_features());
 	fe_mem_table(rig);
 	assert_int_equal(fe_ask(rig, VHOST_MSG_ADD_MEM_REG, &r, sizeof(r), &mem, 1), 0);
 	fds = fe_start_ring(rig, 1, RING_SIZE, 0);
