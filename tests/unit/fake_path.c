@@ -23,9 +23,26 @@ static void *zalloc_aligned(size_t n)
 	return memset(must(aligned_alloc(CACHE_LINE, size)), 0, size);
 }
 
+uint16_t fp_packed;
+
+static void ring_packed(struct fp_ring *r)
+{
+	r->slots = zalloc_aligned(FP_RING * sizeof(*r->slots));
+	r->driver_event = zalloc_aligned(sizeof(*r->driver_event));
+	r->device_event = zalloc_aligned(sizeof(*r->device_event));
+	r->avail_wrap = r->used_wrap = true;
+	r->map.packed = true;
+	r->map.size = fp_packed;
+	r->map.packed_desc = r->slots;
+	r->map.driver_event = r->driver_event;
+	r->map.device_event = r->device_event;
+	r->vq.avail_bits = 1u << VRING_PACKED_DESC_F_AVAIL;
+	r->vq.used_bits = 1u << VRING_PACKED_DESC_F_AVAIL | 1u << VRING_PACKED_DESC_F_USED;
+}
+
 static void ring_new(struct fp_port *p, struct fp_ring *r, uint16_t index)
 {
-	*r = (struct fp_ring){.call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+	*r = (struct fp_ring){.call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .owner = p};
 	r->desc = zalloc_aligned(FP_RING * sizeof(*r->desc));
 	r->avail = zalloc_aligned(6 + FP_RING * 2);
 	r->used = zalloc_aligned(6 + FP_RING * sizeof(struct vring_used_elem));
@@ -43,6 +60,8 @@ static void ring_new(struct fp_port *p, struct fp_ring *r, uint16_t index)
 		.call_fd = r->call_fd,
 		.serial = 1,
 	};
+	if (fp_packed)
+		ring_packed(r);
 	atomic_store(&r->vq.map, &r->map);
 }
 
@@ -52,6 +71,9 @@ static void ring_free(struct fp_ring *r)
 	free(r->desc);
 	free(r->avail);
 	free(r->used);
+	free(r->slots);
+	free(r->driver_event);
+	free(r->device_event);
 }
 
 static void port_mem(struct fp_port *p)
@@ -208,8 +230,92 @@ uint16_t fp_desc(struct fp_ring *r, uint64_t gpa, uint32_t len, uint16_t flags, 
 	return i;
 }
 
+/* The table of a split chain becomes that of a packed one: in order, without links. */
+static uint32_t pack_table(struct fp_ring *r, uint64_t gpa, uint32_t len)
+{
+	struct vring_desc *table = (struct vring_desc *)(void *)fp_host(r->owner, gpa);
+	struct vring_packed_desc out[FP_RING];
+	uint32_t n = 0, i = 0;
+
+	do {
+		out[n++] = (struct vring_packed_desc){
+			.addr = table[i].addr,
+			.len = table[i].len,
+			.flags = table[i].flags & (VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT)};
+		if (!(table[i].flags & VRING_DESC_F_NEXT))
+			break;
+		i = table[i].next;
+	} while (n < FP_RING && i < len / sizeof(*table));
+	memcpy(table, out, n * sizeof(*out));
+	return n * (uint32_t)sizeof(*out);
+}
+
+/* The first slot's flags come last, as a driver does it. */
+static void avail_packed(struct fp_ring *r, uint16_t head)
+{
+	uint16_t first = r->avail_slot, first_flags = 0, d = head, n = 0;
+
+	for (;;) {
+		struct vring_desc *desc = &r->desc[d];
+		struct vring_packed_desc *slot = &r->slots[r->avail_slot];
+		uint16_t flags = desc->flags;
+
+		if (flags & VRING_DESC_F_INDIRECT)
+			desc->len = pack_table(r, desc->addr, desc->len);
+		flags |= r->avail_wrap ? 1u << VRING_PACKED_DESC_F_AVAIL
+		                       : 1u << VRING_PACKED_DESC_F_USED;
+		slot->addr = desc->addr;
+		slot->len = desc->len;
+		slot->id = head;
+		if (n++)
+			slot->flags = flags;
+		else
+			first_flags = flags;
+		if (++r->avail_slot == r->map.size) {
+			r->avail_slot = 0;
+			r->avail_wrap = !r->avail_wrap;
+		}
+		if (!(desc->flags & VRING_DESC_F_NEXT))
+			break;
+		d = desc->next;
+	}
+	r->n_slots[head] = n;
+	__atomic_store_n(&r->slots[first].flags, first_flags, __ATOMIC_RELEASE);
+}
+
+static bool packed_used(const struct fp_ring *r)
+{
+	uint16_t flags = __atomic_load_n(&r->slots[r->used_slot].flags, __ATOMIC_ACQUIRE);
+
+	return (flags >> VRING_PACKED_DESC_F_AVAIL & 1) == r->used_wrap &&
+	       (flags >> VRING_PACKED_DESC_F_USED & 1) == r->used_wrap;
+}
+
+static bool used_packed(struct fp_ring *r, uint16_t *ret_head, uint32_t *ret_len)
+{
+	const struct vring_packed_desc *slot = &r->slots[r->used_slot];
+
+	if (!packed_used(r))
+		return false;
+	*ret_head = slot->id;
+	assert_in_range(slot->id, 0, FP_RING - 1);
+	assert_true(r->n_slots[slot->id] > 0); /* each buffer comes back once */
+	*ret_len = slot->flags & VRING_DESC_F_WRITE ? slot->len : 0;
+	r->used_slot = (uint16_t)(r->used_slot + r->n_slots[slot->id]);
+	r->n_slots[slot->id] = 0;
+	if (r->used_slot >= r->map.size) {
+		r->used_slot = (uint16_t)(r->used_slot - r->map.size);
+		r->used_wrap = !r->used_wrap;
+	}
+	return true;
+}
+
 void fp_avail(struct fp_ring *r, uint16_t head)
 {
+	if (r->map.packed) {
+		avail_packed(r, head);
+		return;
+	}
 	r->avail->ring[r->avail_idx % FP_RING] = head;
 	r->avail->idx = ++r->avail_idx;
 }
@@ -218,12 +324,43 @@ bool fp_used(struct fp_ring *r, uint16_t *ret_head, uint32_t *ret_len)
 {
 	const struct vring_used_elem *e = &r->used->ring[r->used_seen % FP_RING];
 
+	if (r->map.packed)
+		return used_packed(r, ret_head, ret_len);
 	if (r->used->idx == r->used_seen)
 		return false;
 	*ret_head = (uint16_t)e->id;
 	*ret_len = e->len;
 	r->used_seen++;
 	return true;
+}
+
+void fp_expect_used(struct fp_ring *r, uint32_t len)
+{
+	uint32_t got = 0;
+	uint16_t head;
+
+	assert_true(fp_used(r, &head, &got));
+	assert_int_equal(got, len);
+}
+
+void fp_no_interrupts(struct fp_ring *r)
+{
+	if (r->map.packed)
+		r->driver_event->flags = VRING_PACKED_EVENT_FLAG_DISABLE;
+	else
+		r->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+}
+
+void fp_interrupt_at(struct fp_ring *r, uint32_t index)
+{
+	uint32_t lap = index / r->map.size;
+
+	if (!r->map.packed) {
+		r->avail->ring[FP_RING] = (uint16_t)index;
+		return;
+	}
+	r->driver_event->off_wrap = (uint16_t)(index % r->map.size | (lap & 1 ? 0 : 1u << 15));
+	r->driver_event->flags = VRING_PACKED_EVENT_FLAG_DESC;
 }
 
 uint64_t fp_post(struct fp_port *p, uint32_t len)
@@ -329,7 +466,10 @@ void fp_expect_frame(struct fp_port *p, const uint8_t *want, uint32_t len)
 
 void fp_expect_nothing(struct fp_port *p)
 {
-	assert_int_equal(p->rx.used->idx, p->rx.used_seen);
+	if (p->rx.map.packed)
+		assert_false(packed_used(&p->rx));
+	else
+		assert_int_equal(p->rx.used->idx, p->rx.used_seen);
 }
 
 /* The sender got all its descriptors back. */

@@ -4,6 +4,10 @@
  *
  * The guest's side of a ring is played by the test: it writes descriptors and reads used entries
  * itself, so nothing here shares code with what is tested but the layouts.
+ *
+ * Rings may be packed: tests build chains in the table of a split ring all the same; fp_avail()
+ * then lays the chain out in the slots of the packed one, indirect tables included, with the head
+ * as its id.
  */
 #ifndef FAKE_PATH_H
 #define FAKE_PATH_H
@@ -26,6 +30,13 @@ struct fp_ring {
 	struct vring_used *used;
 	uint16_t next_desc, avail_idx, used_seen;
 	int call_fd;
+	struct fp_port *owner;
+	/* Packed: the ring itself, where both sides are, and how many slots each chain takes */
+	struct vring_packed_desc *slots;
+	struct vring_packed_desc_event *driver_event, *device_event;
+	uint16_t avail_slot, used_slot;
+	bool avail_wrap, used_wrap;
+	uint16_t n_slots[FP_RING];
 };
 
 struct fp_port {
@@ -60,6 +71,15 @@ struct fake_path {
 	struct fp_port *ports;
 };
 
+/** fp_packed - size of the packed rings that fp_new() makes; 0: they are split */
+extern uint16_t fp_packed;
+
+/** fp_run_tests() - run a group of cmocka tests with split rings, then with packed ones */
+#define fp_run_tests(tests)                                                                        \
+	((fp_packed = 0, cmocka_run_group_tests_name("split", tests, NULL, NULL)) +                \
+	 (fp_packed = FP_RING, cmocka_run_group_tests_name("packed", tests, NULL, NULL)) +         \
+	 (fp_packed = 243, cmocka_run_group_tests_name("packed, odd size", tests, NULL, NULL)))
+
 /** fp_new() - @mode: internal has no wire; others get one fake AF_XDP queue. VLAN of each port. */
 struct fake_path *fp_new(enum conf_nic_mode mode, const uint16_t vlans[FP_PORTS]);
 void fp_free(struct fake_path *fp);
@@ -76,6 +96,13 @@ uint16_t fp_desc(struct fp_ring *r, uint64_t gpa, uint32_t len, uint16_t flags, 
 void fp_avail(struct fp_ring *r, uint16_t head);
 /** fp_used() - take one used entry; false if there is none */
 bool fp_used(struct fp_ring *r, uint16_t *ret_head, uint32_t *ret_len);
+/** fp_expect_used() - the next used entry says @len bytes */
+void fp_expect_used(struct fp_ring *r, uint32_t len);
+/** fp_no_interrupts() - the guest wants none */
+void fp_no_interrupts(struct fp_ring *r);
+/** fp_interrupt_at() - EVENT_IDX: the guest wants one when buffer @index, counted from 0, is used
+ */
+void fp_interrupt_at(struct fp_ring *r, uint32_t index);
 /** fp_post() - one receive buffer of one descriptor; returns its gpa */
 uint64_t fp_post(struct fp_port *p, uint32_t len);
 

@@ -258,5 +258,5 @@ int main(void)
 		cmocka_unit_test(test_dedicated),      cmocka_unit_test(test_wire_burst),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return fp_run_tests(tests);
 }
