@@ -307,6 +307,7 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 		f->blocked = true;
 	else
 		src->blocked_since_ns = 0;
+	src->waiting = result == FWD_WAITING;
 	fwd_flush_rings(f, vq, map);
 	if (f->uplink_shared)
 		fwd_flush_uplinks(f);
@@ -333,6 +334,7 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 		n = vhost_split_avail(vq, map, 1);
 	if (!n) {
 		src->blocked_since_ns = 0;
+		src->waiting = false;
 		f->fault |= unlikely(!vhost_vq_get_map(vq));
 		return 0;
 	}

@@ -167,6 +167,11 @@ static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq
 			return 0;
 		}
 		fault = vhost_ring_next(vq, map, &cursor, true, room, &f->bufs[n].buf);
+		if (fault == VHOST_VQ_WAIT) {
+			f->fault |= vhost_vq_ask(vq);
+			fwd_drop_to(port, vq, PORT_TO_GUEST_MEMORY);
+			return 0;
+		}
 		if (fault == VHOST_VQ_EMPTY) {
 			fwd_drop_to(port, vq, PORT_TO_NO_BUFFER);
 			return 0;
@@ -443,6 +448,10 @@ enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
 	f->work += 1 + segs.n;
 	if (fault == VHOST_VQ_EMPTY)
 		return FWD_STOP;
+	if (fault == VHOST_VQ_WAIT) {
+		f->fault |= vhost_vq_ask(src->vq);
+		return FWD_WAITING;
+	}
 	if (fault != VHOST_VQ_OK) {
 		vhost_vq_fail(src->vq, fault);
 		return FWD_STOP;

@@ -266,6 +266,8 @@ static void set_positions(struct vhost_vq *vq, const struct vhost_vq_map *map)
 	vq->notify_on = false;
 	vq->hint = (struct vhost_mem_hint){0};
 	vq->hint_serial = 0;
+	vq->n_wants = 0;
+	vhost_vq_answer(vq);
 	atomic_store_explicit(&vq->fault, VHOST_VQ_OK, memory_order_relaxed);
 }
 
