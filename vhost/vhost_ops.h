@@ -4,7 +4,7 @@
  *
  *   vhost_ops.c        the table of requests, and the dispatcher that enforces it
  *   vhost_ops_dev.c    the device as a whole: features, status, queues, MTU
- *   vhost_ops_mem.c    guest memory
+ *   vhost_ops_mem.c    guest memory, and what rings are tracked in
  *   vhost_ops_ring.c   one ring
  *
  * A handler sees a message that fits its row of the table, and only judges what it means. It
@@ -30,6 +30,8 @@ int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_get_max_mem_slots(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_add_mem_reg(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_rem_mem_reg(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_get_inflight_fd(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_inflight_fd(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_num(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_addr(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_base(struct vhost_dev *dev, struct vhost_request *msg);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* vhost_ops_mem.c - requests about guest memory */
+/* vhost_ops_mem.c - requests about guest memory, and about the area that outlives us */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -82,5 +82,53 @@ int vhost_op_rem_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
 	if (err < 0)
 		return err;
 	replace_mem(dev, mem);
+	return 0;
+}
+
+/*
+ * The answer without a size and a descriptor means "none", which front ends take in their stride.
+ * What is made here belongs to the front end alone until it comes back with SET_INFLIGHT_FD.
+ */
+int vhost_op_get_inflight_fd(struct vhost_dev *dev, struct vhost_request *msg)
+{
+	struct vhost_msg_inflight *m = &msg->payload.inflight;
+	bool packed = dev->features & VHOST_BIT(VIRTIO_F_RING_PACKED);
+	int err = -EINVAL;
+
+	if (m->n_queues <= dev->n_vqs)
+		err = vhost_inflight_create(m->n_queues, m->queue_size, packed, &msg->reply_fd,
+		                            &m->size);
+	m->offset = 0;
+	if (err == 0)
+		return 0;
+	m->size = 0;
+	vhost_dev_warn(dev, "GET_INFLIGHT_FD: no area for %u rings of %u: %s", m->n_queues,
+	               m->queue_size, strerror(-err));
+	return 0;
+}
+
+int vhost_op_set_inflight_fd(struct vhost_dev *dev, struct vhost_request *msg)
+{
+	const struct vhost_msg_inflight *m = &msg->payload.inflight;
+	bool packed = dev->features & VHOST_BIT(VIRTIO_F_RING_PACKED);
+	struct vhost_inflight *area;
+	const char *why;
+	int err;
+
+	if (vhost_dev_get_state(dev) == VHOST_DEV_RUNNING) {
+		vhost_dev_warn(dev, "SET_INFLIGHT_FD: rings are running");
+		return -EBUSY;
+	}
+	if (m->n_queues > dev->n_vqs) {
+		vhost_dev_warn(dev, "SET_INFLIGHT_FD: %u rings, the device has %u", m->n_queues,
+		               dev->n_vqs);
+		return -EINVAL;
+	}
+	err = vhost_inflight_open(m, msg->fds[0], packed, &area, &why);
+	if (err < 0) {
+		vhost_dev_warn(dev, "SET_INFLIGHT_FD: %s: %s", why, strerror(-err));
+		return err;
+	}
+	vhost_dev_set_inflight(dev, area);
 	return 0;
 }

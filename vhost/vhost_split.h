@@ -95,6 +95,8 @@ static always_inline void vhost_split_publish(struct vhost_vq *vq, const struct 
 {
 	/* W: driver's acquire of idx; entries and buffer contents first (2.7.8.2) */
 	ring_store_release16(&map->used->idx, vq->used_idx);
+	if (unlikely(map->inflight_idx))
+		ring_store_relaxed16(map->inflight_idx, vq->used_idx);
 }
 
 /**

@@ -147,6 +147,7 @@ static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
 {
 	static _Atomic uint64_t serials;
 	struct vhost_map_node *node = calloc(1, sizeof(*node));
+	struct vhost_inflight_split *region;
 	struct vhost_vq_map *map;
 	int err;
 
@@ -174,6 +175,8 @@ static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
 	map->event_idx = acked(dev, VIRTIO_RING_F_EVENT_IDX);
 	map->mergeable = acked(dev, VIRTIO_NET_F_MRG_RXBUF);
 	map->indirect = acked(dev, VIRTIO_RING_F_INDIRECT_DESC);
+	region = vhost_inflight_region(dev->inflight, vq->index, vq->size, map->packed);
+	map->inflight_idx = region && !map->packed ? &region->used_idx : NULL;
 	map->call_fd = vq->call_fd;
 	map->serial = 1 + atomic_fetch_add_explicit(&serials, 1, memory_order_relaxed);
 	*ret_node = node;
@@ -196,20 +199,20 @@ static void publish(struct vhost_dev *dev, struct vhost_vq *vq, struct vhost_map
 }
 
 /*
- * Where the ring goes on. The front end says which buffer to take next; how far used entries were
- * written is in the ring itself, and differs when the predecessor held buffers back. A base that
- * the driver cannot mean, because buffers behind the used ones do not reach it, is none: DPDK's
- * virtio-user as server says 0 after every reconnection. We hold no buffer back, so the used index
- * is right then.
+ * Where the ring goes on: behind the buffers that were used, which the ring itself tells. What the
+ * front end says adds nothing. It is the same after a stop, as nobody may hold buffers back then;
+ * and after the loss of a back end some say 0 (DPDK's virtio-user as server) or the available
+ * index (Cloud Hypervisor, without IN_ORDER), which would leave what was posted with nobody.
  */
-static void set_positions_split(struct vhost_vq *vq, const struct vhost_vq_map *map)
+static void set_positions_split(struct vhost_dev *dev, struct vhost_vq *vq,
+                                const struct vhost_vq_map *map)
 {
-	vq->last_avail = (uint16_t)vq->base;
-	vq->used_idx = ring_load_acquire16(&map->used->idx);
-	vq->used_pub = vq->used_idx;
-	if ((uint16_t)(vq->last_avail - vq->used_idx) > vq->size)
-		vq->last_avail = vq->used_idx;
-	vq->avail_seen = vq->last_avail;
+	struct vhost_inflight_split *region =
+		vhost_inflight_region(dev->inflight, vq->index, vq->size, false);
+
+	vq->used_idx = region ? vhost_inflight_take_over(region, map)
+	                      : ring_load_acquire16(&map->used->idx);
+	vq->used_pub = vq->last_avail = vq->avail_seen = vq->used_idx;
 	/*
 	 * No kicks until the worker asks for them. Virtio 1.3, 2.7.10.2: with EVENT_IDX "the device
 	 * MUST set flags to 0"; a predecessor may have left anything there.
@@ -257,12 +260,13 @@ static int check_base(struct vhost_dev *dev, const struct vhost_vq *vq,
 	return -EINVAL;
 }
 
-static void set_positions(struct vhost_vq *vq, const struct vhost_vq_map *map)
+static void set_positions(struct vhost_dev *dev, struct vhost_vq *vq,
+                          const struct vhost_vq_map *map)
 {
 	if (map->packed)
 		set_positions_packed(vq, map);
 	else
-		set_positions_split(vq, map);
+		set_positions_split(dev, vq, map);
 	vq->notify_on = false;
 	vq->hint = (struct vhost_mem_hint){0};
 	vq->hint_serial = 0;
@@ -292,7 +296,10 @@ int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
 		free(node);
 		return err;
 	}
-	set_positions(vq, &node->map);
+	if (dev->inflight && vhost_inflight_queue_size(dev->inflight) != vq->size)
+		vhost_dev_warn(dev, "ring %u: SET_INFLIGHT_FD was for rings of %u, not of %u",
+		               vq->index, vhost_inflight_queue_size(dev->inflight), vq->size);
+	set_positions(dev, vq, &node->map);
 	vq->packed = node->map.packed;
 	publish(dev, vq, node);
 	vq->started = true;

@@ -93,6 +93,8 @@ struct vhost_vq_map {
 	uint16_t hdr_len;            /* bytes of virtio_net_hdr in front of each frame: 10 or 12 */
 	bool packed;
 	bool enabled; /* SET_VRING_ENABLE; a disabled tx ring is drained and dropped */
+	uint16_t
+		*inflight_idx; /* used index for the next back end, see vhost_inflight.h; or NULL */
 	bool event_idx;
 	bool mergeable;
 	bool indirect;
