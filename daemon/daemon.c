@@ -229,19 +229,6 @@ static void daemon_rings_changed(void *owner, struct port *port)
 	daemon_replan(d);
 }
 
-/* Rings that waited can go on. Those that frames are sent to have no worker to wake. */
-static void daemon_wake_port(void *owner, struct port *port)
-{
-	struct daemon *d = owner;
-
-	if (!d->ready)
-		return;
-	for (uint16_t i = 1; i < vhost_dev_n_vqs(port->dev); i += 2) {
-		if (ring_is_served(vhost_dev_vq(port->dev, i)))
-			worker_wake(d->workers[daemon_worker_of_ring(d, port->index, i)]);
-	}
-}
-
 static void daemon_port_state(void *owner, struct port *port)
 {
 	(void)owner;
@@ -262,7 +249,6 @@ static const struct port_ops daemon_port_ops = {
 	.rings_changed = daemon_rings_changed,
 	.state_changed = daemon_port_state,
 	.quiesce = daemon_quiesce,
-	.wake = daemon_wake_port,
 };
 
 static const struct nic_ops daemon_nic_ops = {
@@ -270,7 +256,7 @@ static const struct nic_ops daemon_nic_ops = {
 	.quiesce = daemon_quiesce,
 };
 
-/* A worker gave a ring up, or has one wait for memory, or guest memory disappeared. */
+/* A worker gave a ring up, or guest memory disappeared. */
 static void daemon_check_ports(void *arg)
 {
 	struct daemon *d = arg;

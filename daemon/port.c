@@ -75,13 +75,6 @@ static void port_dev_quiesce(void *arg)
 	port->conn->ops->quiesce(port->conn->owner);
 }
 
-static void port_dev_wake(void *arg)
-{
-	struct port *port = arg;
-
-	port->conn->ops->wake(port->conn->owner, port);
-}
-
 static bool port_ring_usable(struct vhost_vq *vq)
 {
 	const struct vhost_vq_map *map = atomic_load_explicit(&vq->map, memory_order_relaxed);
@@ -160,7 +153,6 @@ static void port_dev_refused(void *arg, const char *text)
 
 static const struct vhost_dev_ops port_dev_ops = {
 	.quiesce = port_dev_quiesce,
-	.wake = port_dev_wake,
 	.rings_changed = port_dev_rings_changed,
 	.info = port_dev_info,
 	.warn = port_dev_warn,
@@ -539,7 +531,6 @@ const char *port_to_drop_name(enum port_to_drop reason)
 	static const char *const names[] = {
 		[PORT_TO_NO_BUFFER] = "no-buffer",
 		[PORT_TO_TOO_BIG] = "too-big",
-		[PORT_TO_GUEST_MEMORY] = "guest-memory",
 	};
 
 	static_assert(ARRAY_SIZE(names) == PORT_TO_N, "a name for each reason");

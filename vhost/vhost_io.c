@@ -25,7 +25,6 @@ static void msg_reset(struct vhost_io *io)
 {
 	io->have = 0;
 	io->msg.n_fds = 0;
-	io->msg.reply_fd = -1;
 }
 
 void vhost_io_init(struct vhost_io *io)
@@ -65,8 +64,6 @@ void vhost_io_done(struct vhost_io *io)
 	for (uint32_t i = 0; i < io->msg.n_fds; i++)
 		if (io->msg.fds[i] >= 0)
 			close(io->msg.fds[i]);
-	if (io->msg.reply_fd >= 0)
-		close(io->msg.reply_fd);
 	msg_reset(io);
 }
 
