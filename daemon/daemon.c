@@ -191,18 +191,9 @@ static struct worker_plan *daemon_build_plan(const struct daemon *d, uint32_t wo
 	return plan;
 }
 
-/* Wait until no worker uses what was replaced, and free the plans among it. */
-static void daemon_settle(struct daemon *d)
-{
-	worker_quiesce();
-	for (uint32_t i = 0; i < d->n_workers; i++)
-		daemon_free_plan(&d->plans[i]);
-}
-
 /*
- * Publish new plans. The old ones go with the next daemon_settle(), which every cause of a change
- * calls. Without memory for a new plan a worker gets its spare, empty one: what it polled may be
- * about to go.
+ * Publish new plans and wait until the old ones are out of use. Without memory for a new plan a
+ * worker gets its spare, empty one: what it polled may be about to go.
  */
 static void daemon_replan(struct daemon *d)
 {
@@ -213,17 +204,19 @@ static void daemon_replan(struct daemon *d)
 
 		if (!plan)
 			log_error("worker %u: out of memory; it stops until the next change", i);
-		if (d->plans[i].old)
-			daemon_settle(d);
 		d->plans[i].old = worker_swap_plan(d->workers[i], plan ? plan : d->plans[i].spare);
 	}
+	worker_quiesce();
+	for (uint32_t i = 0; i < d->n_workers; i++)
+		daemon_free_plan(&d->plans[i]);
 }
 
 /* ---- what ports and nics tell --------------------------------------------------------------- */
 
 static void daemon_quiesce(void *owner)
 {
-	daemon_settle(owner);
+	(void)owner;
+	worker_quiesce();
 }
 
 static void daemon_rings_changed(void *owner, struct port *port)

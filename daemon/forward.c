@@ -41,7 +41,7 @@ static always_inline void fwd_run_to_port(struct fwd *f, struct fwd_run *run, st
 {
 	struct vhost_vq *vq = fwd_open_ring(f, port, hint);
 
-	if (!vq || vq->open_map->hdr_len != FWD_HDR || vq->open_map->log)
+	if (!vq || vq->open_map->hdr_len != FWD_HDR)
 		return;
 	run->key = key;
 	run->port = port;

@@ -185,15 +185,6 @@ static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq
 	return n;
 }
 
-/* Write to a guest's memory; a migration has to know where. */
-static void fwd_write_guest(const struct vhost_vq_map *map, const struct vhost_segs *dst,
-                            const struct vhost_segs *src, uint32_t len)
-{
-	vhost_segs_copy(dst, src, len);
-	if (unlikely(map->log))
-		vhost_segs_log(dst, map, len);
-}
-
 /* Deliver a frame to a port's guest. Drops are counted where they belong. */
 static void fwd_to_guest(struct fwd *f, struct port *port, uint32_t hint,
                          const struct fwd_frame *frame)
@@ -220,9 +211,9 @@ static void fwd_to_guest(struct fwd *f, struct port *port, uint32_t hint,
 		hdr[10] = (uint8_t)n; /* num_buffers, little endian */
 		hdr[11] = (uint8_t)(n >> 8);
 	}
-	fwd_write_guest(map, &room, &(struct vhost_segs){.seg = &hdr_seg, .n = 1}, map->hdr_len);
+	vhost_segs_copy(&room, &(struct vhost_segs){.seg = &hdr_seg, .n = 1}, map->hdr_len);
 	vhost_segs_skip(&room, map->hdr_len);
-	fwd_write_guest(map, &room, &frame->segs, frame->len);
+	vhost_segs_copy(&room, &frame->segs, frame->len);
 	for (uint32_t i = 0; i < n; i++)
 		vhost_ring_done(vq, map, f->bufs[i].buf, f->bufs[i].len);
 	counter_add(&vq->frames, 1);

@@ -235,13 +235,3 @@ void vhost_segs_copy(const struct vhost_segs *dst, const struct vhost_segs *src,
 		}
 	}
 }
-
-void vhost_segs_log(const struct vhost_segs *segs, const struct vhost_vq_map *map, uint32_t len)
-{
-	for (uint32_t i = 0; len; i++) {
-		uint32_t n = min_u32(segs->seg[i].len, len);
-
-		vhost_log_wrote(map->log, map->mem, segs->seg[i].base, n);
-		len -= n;
-	}
-}

@@ -68,8 +68,4 @@ void vhost_segs_skip(struct vhost_segs *segs, uint32_t len);
  */
 void vhost_segs_copy(const struct vhost_segs *dst, const struct vhost_segs *src, uint32_t len);
 
-/** vhost_segs_log() - the first @len bytes of a list in guest memory were written. @map->log is set
- */
-void vhost_segs_log(const struct vhost_segs *segs, const struct vhost_vq_map *map, uint32_t len);
-
 #endif

@@ -98,15 +98,14 @@ uint64_t vhost_dev_default_features(void)
 	       VHOST_BIT(VIRTIO_NET_F_MRG_RXBUF) | VHOST_BIT(VIRTIO_RING_F_INDIRECT_DESC) |
 	       VHOST_BIT(VIRTIO_RING_F_EVENT_IDX) | VHOST_BIT(VIRTIO_F_IN_ORDER) |
 	       VHOST_BIT(VIRTIO_NET_F_MQ) | VHOST_BIT(VIRTIO_F_ANY_LAYOUT) |
-	       VHOST_BIT(VIRTIO_NET_F_MTU) | VHOST_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |
-	       VHOST_BIT(VHOST_F_LOG_ALL) | VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
+	       VHOST_BIT(VIRTIO_NET_F_MTU) | VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
 }
 
 uint64_t vhost_dev_default_protocol_features(void)
 {
-	return VHOST_BIT(VHOST_PROTO_MQ) | VHOST_BIT(VHOST_PROTO_LOG_SHMFD) |
-	       VHOST_BIT(VHOST_PROTO_REPLY_ACK) | VHOST_BIT(VHOST_PROTO_NET_MTU) |
-	       VHOST_BIT(VHOST_PROTO_CONFIGURE_MEM_SLOTS) | VHOST_BIT(VHOST_PROTO_STATUS);
+	return VHOST_BIT(VHOST_PROTO_MQ) | VHOST_BIT(VHOST_PROTO_REPLY_ACK) |
+	       VHOST_BIT(VHOST_PROTO_NET_MTU) | VHOST_BIT(VHOST_PROTO_CONFIGURE_MEM_SLOTS) |
+	       VHOST_BIT(VHOST_PROTO_STATUS);
 }
 
 /* ---- life of the object ---- */
@@ -187,8 +186,6 @@ static void free_replaced(struct vhost_dev *dev)
 	}
 	vhost_mem_free(dev->old_mem);
 	dev->old_mem = NULL;
-	vhost_log_free(dev->old_log);
-	dev->old_log = NULL;
 	while (dev->n_old_fds > 0)
 		close(dev->old_fds[--dev->n_old_fds]);
 }
@@ -264,17 +261,11 @@ void vhost_dev_detach(struct vhost_dev *dev)
 		dev->mem = NULL;
 		dev->must_wait = true;
 	}
-	if (dev->log) {
-		dev->old_log = dev->log;
-		dev->log = NULL;
-		dev->must_wait = true;
-	}
 	vhost_dev_settle(dev);
 	for (uint16_t i = 0; i < dev->n_vqs; i++)
 		vhost_vq_reset(&dev->vqs[i]);
 	vhost_io_close(&dev->io);
 	dev->features = dev->protocol_features = dev->warned_ids = 0;
-	dev->log_gap = false;
 	dev->mtu = 0;
 	dev->status = 0;
 	dev->broken = false;
@@ -329,16 +320,15 @@ static uint32_t stop_lost_memory(struct vhost_dev *dev)
 	if (events == dev->sigbus_seen)
 		return 0;
 	dev->sigbus_seen = events;
-	if (!vhost_mem_lost(dev->mem) && !vhost_log_lost(dev->log))
+	if (!vhost_mem_lost(dev->mem))
 		return 0;
 	for (uint16_t i = 0; i < dev->n_vqs; i++) {
 		n += dev->vqs[i].started;
 		vhost_vq_stop(dev, &dev->vqs[i]);
 	}
 	vhost_dev_warn(dev,
-	               "%s disappeared: the file behind it was truncated, or its file system is "
-	               "full",
-	               vhost_mem_lost(dev->mem) ? "guest memory" : "dirty log");
+	               "guest memory disappeared: the file behind a region was truncated, or its "
+	               "file system is full");
 	dev->broken = true;
 	shutdown(dev->io.fd, SHUT_RDWR);
 	return n;

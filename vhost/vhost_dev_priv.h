@@ -41,8 +41,6 @@ struct vhost_dev {
 	uint64_t protocol_features;
 	uint64_t warned_ids; /* bit per request that was warned about as unsupported */
 	struct vhost_mem *mem;
-	struct vhost_log *log; /* last SET_LOG_BASE; in use while LOG_ALL is acked */
-	bool log_gap;          /* a ring was started with LOG_ALL, and no SET_LOG_BASE came since */
 	uint16_t mtu;
 	uint8_t status;
 	bool broken;
@@ -56,7 +54,6 @@ struct vhost_dev {
 	bool must_wait;
 	struct vhost_map_node *old_maps;
 	struct vhost_mem *old_mem;
-	struct vhost_log *old_log;
 	uint32_t n_old_fds;
 	int *old_fds; /* room for two per ring */
 };

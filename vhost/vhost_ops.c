@@ -59,8 +59,6 @@ static const struct vhost_op vhost_ops[] = {
 	OP(RESET_OWNER,            reset_owner,            0,  0, 0, 0, NO_RING,  false, false, 0),
 	OP(SET_MEM_TABLE,          set_mem_table, TABLE_HDR + TABLE_REG, TABLE_HDR + 8 * TABLE_REG,
 								  1, 8, NO_RING,  false, false, 0),
-	OP(SET_LOG_BASE,           set_log_base,          16, 16, 1, 1, NO_RING,  true,  false, PROTO(LOG_SHMFD)),
-	OP(SET_LOG_FD,             set_log_fd,             0,  8, 1, 1, NO_RING,  false, false, 0),
 	OP(SET_VRING_NUM,          set_vring_num,          8,  8, 0, 0, RING_U32, false, false, 0),
 	OP(SET_VRING_ADDR,         set_vring_addr,        40, 40, 0, 0, RING_U32, false, false, 0),
 	OP(SET_VRING_BASE,         set_vring_base,         8,  8, 0, 0, RING_U32, false, false, 0),
@@ -81,6 +79,8 @@ static const struct vhost_op vhost_ops[] = {
 #undef OP
 	/* Known by name only. The front end waits for an answer of its own to those marked true. */
 #define NOT_SERVED(id, answers) [VHOST_MSG_##id] = {.name = #id, .replies = answers}
+	NOT_SERVED(SET_LOG_BASE, true),
+	NOT_SERVED(SET_LOG_FD, false),
 	NOT_SERVED(SEND_RARP, false),
 	NOT_SERVED(SET_BACKEND_REQ_FD, false),
 	NOT_SERVED(IOTLB_MSG, false),

@@ -8,17 +8,10 @@
 /*
  * Put a new table in place of the current one: every running ring moves to a map that is
  * translated by it; a ring that does not lie in it any more is stopped. The old table goes when the
- * workers have moved. Takes @mem. Return: 0, or -EINVAL if the dirty log in use is too small for
- * it.
+ * workers have moved.
  */
-static int replace_mem(struct vhost_dev *dev, const char *what, struct vhost_mem *mem)
+static void replace_mem(struct vhost_dev *dev, struct vhost_mem *mem)
 {
-	int err = vhost_ops_check_log(dev, what, dev->features, dev->log, mem);
-
-	if (err < 0) {
-		vhost_mem_free(mem);
-		return err;
-	}
 	assert(!dev->old_mem);
 	dev->old_mem = dev->mem;
 	dev->mem = mem;
@@ -26,7 +19,6 @@ static int replace_mem(struct vhost_dev *dev, const char *what, struct vhost_mem
 	vhost_ops_republish_running(dev);
 	for (uint16_t i = 0; i < dev->n_vqs; i++)
 		vhost_vq_try_start(dev, &dev->vqs[i]); /* warns; the table itself is good */
-	return 0;
 }
 
 int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg)
@@ -50,7 +42,8 @@ int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg)
 		vhost_dev_warn(dev, "SET_MEM_TABLE: %s: %s", why, strerror(-err));
 		return err;
 	}
-	return replace_mem(dev, "SET_MEM_TABLE", mem);
+	replace_mem(dev, mem);
+	return 0;
 }
 
 int vhost_op_get_max_mem_slots(struct vhost_dev *dev, struct vhost_request *msg)
@@ -69,7 +62,8 @@ int vhost_op_add_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
 		vhost_dev_warn(dev, "ADD_MEM_REG: %s: %s", why, strerror(-err));
 		return err;
 	}
-	return replace_mem(dev, "ADD_MEM_REG", mem);
+	replace_mem(dev, mem);
+	return 0;
 }
 
 int vhost_op_rem_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
@@ -87,5 +81,6 @@ int vhost_op_rem_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
 		vhost_ops_refuse_nomem(dev);
 	if (err < 0)
 		return err;
-	return replace_mem(dev, "REM_MEM_REG", mem);
+	replace_mem(dev, mem);
+	return 0;
 }

@@ -142,37 +142,6 @@ int vhost_vq_check_size(struct vhost_dev *dev, uint16_t index, uint32_t size)
 	return -EINVAL;
 }
 
-/*
- * Logging, if the front end has asked for it and shared a log. vhost-user, "Migration": with
- * VHOST_VRING_F_LOG "log_guest_addr should be used to calculate the log offset", which may be
- * anything that the log has bits for. Behind a vIOMMU QEMU fills in an address of the guest's
- * device there, but looks for the bits of the memory; and front ends leave the flag out that log
- * the rest. Then it is the address that the used ring has in the memory table. The ring of
- * descriptors that a packed queue has always goes by the memory table.
- */
-static int ring_log(struct vhost_dev *dev, const struct vhost_vq *vq, struct vhost_vq_map *map)
-{
-	uint64_t len = map->packed ? sizeof(*map->device_event) : 6 + 8ull * vq->size;
-	uint64_t gpa = vq->log_gpa;
-
-	if (!acked(dev, VHOST_F_LOG_ALL) || !dev->log)
-		return 0;
-	if (!(vq->addr_flags & VHOST_BIT(VHOST_VRING_F_LOG)) ||
-	    acked(dev, VIRTIO_F_ACCESS_PLATFORM))
-		if (!vhost_mem_gpa_of(dev->mem, map->used, &gpa))
-			return -EFAULT;
-	if (!vhost_log_covers(dev->log, gpa, len)) {
-		vhost_dev_warn(dev,
-		               "ring %u: log address 0x%" PRIx64
-		               " is outside the dirty log of %" PRIu64 " bytes",
-		               vq->index, gpa, dev->log->size);
-		return -EINVAL;
-	}
-	map->log = dev->log;
-	map->log_used_gpa = gpa;
-	return 0;
-}
-
 static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
                    struct vhost_map_node **ret_node)
 {
@@ -191,8 +160,6 @@ static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
 	if (err == 0)
 		err = map->packed ? ring_parts_packed(dev, vq, map)
 		                  : ring_parts_split(dev, vq, map);
-	if (err == 0)
-		err = ring_log(dev, vq, map);
 	if (err < 0) {
 		free(node);
 		return err;
@@ -248,7 +215,6 @@ static void set_positions_split(struct vhost_vq *vq, const struct vhost_vq_map *
 	 * MUST set flags to 0"; a predecessor may have left anything there.
 	 */
 	ring_store_relaxed16(&map->used->flags, map->event_idx ? 0 : VRING_USED_F_NO_NOTIFY);
-	vhost_vq_wrote_used(map, &map->used->flags, sizeof(map->used->flags));
 }
 
 /*
@@ -275,7 +241,6 @@ static void set_positions_packed(struct vhost_vq *vq, const struct vhost_vq_map 
 	atomic_store_explicit(&vq->position, vhost_packed_position(vq), memory_order_relaxed);
 	/* No kicks until the worker asks for them. */
 	ring_store_relaxed16(&map->device_event->flags, VRING_PACKED_EVENT_FLAG_DISABLE);
-	vhost_vq_wrote_used(map, map->device_event, sizeof(*map->device_event));
 }
 
 static int check_base(struct vhost_dev *dev, const struct vhost_vq *vq,
@@ -330,7 +295,6 @@ int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
 	publish(dev, vq, node);
 	vq->started = true;
 	dev->rings_changed = true;
-	dev->log_gap |= acked(dev, VHOST_F_LOG_ALL);
 	/* An interrupt may have got lost when the ring changed hands. */
 	if (vq->call_fd >= 0)
 		(void)vhost_signal(vq->call_fd); /* a bad one shows at the first interrupt */

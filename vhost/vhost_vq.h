@@ -32,7 +32,6 @@
 #include <linux/virtio_ring.h>
 #include "base.h"
 #include "ring_order.h"
-#include "vhost_log.h"
 #include "vhost_mem.h"
 #include "vhost_signal.h"
 
@@ -78,8 +77,6 @@ struct vhost_vq_map {
 	bool mergeable;
 	bool indirect;
 	int call_fd; /* eventfd to interrupt the guest, or -1; owned by the device */
-	const struct vhost_log *log; /* of a migration, else NULL; owned by the device */
-	uint64_t log_used_gpa;       /* where the used ring (packed: device_event) is in the log */
 	/* Never 0, never reused, unlike the map's address: a worker that slept through two changes
 	 * must not take a new map for the one it knew. */
 	uint64_t serial;
@@ -164,17 +161,6 @@ static always_inline void vhost_vq_interrupt(struct vhost_vq *vq, const struct v
 	if (unlikely(err && err != -EAGAIN))
 		vhost_vq_fail(vq, VHOST_VQ_BAD_CALL);
 	counter_add(&vq->calls, 1);
-}
-
-/** vhost_vq_wrote_used() - the device wrote to its used ring, or event structure: tell the log */
-static always_inline void vhost_vq_wrote_used(const struct vhost_vq_map *map, const void *at,
-                                              uint64_t len)
-{
-	if (unlikely(map->log))
-		vhost_log_mark(map->log,
-		               map->log_used_gpa +
-		                       (uint64_t)((const uint8_t *)at - (const uint8_t *)map->used),
-		               len);
 }
 
 /**

@@ -99,15 +99,8 @@ static_assert(sizeof(struct vhost_msg_mem_region) == 40, "single region as on th
 static_assert(sizeof(struct vhost_vring_state) == 8, "ring state as on the wire");
 static_assert(sizeof(struct vhost_vring_addr) == 40, "ring addresses as on the wire");
 
-struct vhost_msg_log {
-	uint64_t mmap_size;
-	uint64_t mmap_offset;
-};
-static_assert(sizeof(struct vhost_msg_log) == 16, "log description as on the wire");
-
 union vhost_msg_payload {
 	uint64_t u64;
-	struct vhost_msg_log log;
 	struct vhost_vring_state state;
 	struct vhost_vring_addr addr;
 	struct vhost_msg_mem_table table;

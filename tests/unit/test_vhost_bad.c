@@ -237,6 +237,7 @@ static void unknown_requests(void **state)
 	                               1u << 16,
 	                               1u << 31,
 	                               UINT32_MAX,
+	                               VHOST_MSG_SET_LOG_FD,
 	                               VHOST_MSG_SEND_RARP,
 	                               VHOST_MSG_SET_BACKEND_REQ_FD,
 	                               VHOST_MSG_IOTLB_MSG,
@@ -250,11 +251,11 @@ static void unknown_requests(void **state)
 	                               VHOST_MSG_VRING_KICK};
 	/* The front end waits for an answer that we do not have. */
 	static const uint32_t hopeless[] = {
-		VHOST_MSG_GET_CONFIG,          VHOST_MSG_CREATE_CRYPTO_SESSION,
-		VHOST_MSG_POSTCOPY_ADVISE,     VHOST_MSG_POSTCOPY_END,
-		VHOST_MSG_GET_INFLIGHT_FD,     VHOST_MSG_GET_SHARED_OBJECT,
-		VHOST_MSG_SET_DEVICE_STATE_FD, VHOST_MSG_CHECK_DEVICE_STATE,
-		VHOST_MSG_GET_SHMEM_CONFIG,
+		VHOST_MSG_SET_LOG_BASE,          VHOST_MSG_GET_CONFIG,
+		VHOST_MSG_CREATE_CRYPTO_SESSION, VHOST_MSG_POSTCOPY_ADVISE,
+		VHOST_MSG_POSTCOPY_END,          VHOST_MSG_GET_INFLIGHT_FD,
+		VHOST_MSG_GET_SHARED_OBJECT,     VHOST_MSG_SET_DEVICE_STATE_FD,
+		VHOST_MSG_CHECK_DEVICE_STATE,    VHOST_MSG_GET_SHMEM_CONFIG,
 	};
 	int fds[8];
 	uint32_t before;
@@ -315,7 +316,7 @@ static void not_negotiated(void **state)
 static void unoffered_features(void **state)
 {
 	struct rig *rig = *state;
-	static const uint64_t bits[] = {1ULL << 42, 1ULL << 43, 1, 1ULL << 63, UINT64_MAX};
+	static const uint64_t bits[] = {1ULL << 26, 1ULL << 43, 1, 1ULL << 63, UINT64_MAX};
 	static const uint64_t protocol[] = {1ULL << 5, 1ULL << 14, 1ULL << 63, UINT64_MAX};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bits); i++) {
