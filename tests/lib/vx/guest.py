@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from . import base, guest_image
+from . import base, debs, guest_image
 from .base import Process, Skip, wait_for
 from .net import iperf_report
 
@@ -36,11 +36,33 @@ def need_qemu():
 
 
 @functools.lru_cache(maxsize=None)
-def image():
+def image(series="stable"):
+    """(kernel, initramfs); see guest_image.kernel_package() for the series."""
     try:
-        return guest_image.build(base.cache_dir() / "guest")
+        return guest_image.build(base.cache_dir() / "guest", series)
     except guest_image.ImageError as error:
         raise Skip(f"no guest image: {error}") from None
+
+
+@functools.lru_cache(maxsize=None)
+def old_qemu():
+    """Command line of the QEMU 7.2 that Debian 12 itself brings, unpacked beside the installed
+    one. It finds firmware and libraries in the places of the installed packages."""
+    try:
+        found = [v for v in debs.versions("qemu-system-x86") if v.startswith("1:7.")]
+        if not found:
+            raise Skip("apt knows no QEMU 7.x")
+        cache = base.cache_dir() / "debs"
+        path = debs.unpacked(cache, "qemu-system-x86", found[0]) / "usr/bin" / QEMU
+        missing = re.findall(r"(\S+) => not found", debs.out("ldd", str(path)))
+        # Its modules (TCG is one) are in another package of the same source.
+        common = debs.unpacked(cache, "qemu-system-common", found[0])
+    except debs.DebError as error:
+        raise Skip(f"no QEMU 7.x: {error}") from None
+    if missing:
+        raise Skip(f"QEMU 7.x needs {' '.join(missing)}")
+    return ["env", f"QEMU_MODULE_DIR={common / 'usr/lib/x86_64-linux-gnu/qemu'}", str(path),
+            "-L", "/usr/share/qemu", "-L", "/usr/share/seabios"]
 
 
 class CommandError(RuntimeError):
@@ -114,53 +136,92 @@ class Guest:
     server     True: QEMU listens there (the back end connects)
     mac, ip    of the device in the guest, ip with its prefix length
     queues     queue pairs
-    device     further properties of virtio-net-pci
+    cpus       of the guest; default: one per queue pair
+    memory     MiB, behind back ends of the kind `backing`, on `nodes` NUMA nodes
+    max_memory MiB up to which memory can be added (slots for DIMMs), if any
+    machine    with its properties; microvm has virtio-mmio devices, the others virtio-pci
+    device     further properties of the virtio-net device
+    kernel     series of the guest's kernel
+    qemu       command line of another QEMU than the installed one
+    more       further arguments for QEMU
     """
+    rom = "romfile="  # no boot from the network: the device is there earlier without
 
     def __init__(self, name, workdir, path, mac, ip=None, queues=1, server=False, mtu=None,
-                 memory=192, device="", append="", netdev=None):
+                 memory=192, device="", append="", netdev=None, cpus=None, max_memory=None,
+                 backing="memory-backend-memfd,share=on", nodes=1, machine="pc", kernel="stable",
+                 qemu=None, more=()):
         self.name, self.workdir = name, Path(workdir)
         self.socket, self.mac, self.ip, self.queues = Path(path), mac, ip, queues
         self.server, self.mtu, self.memory = server, mtu, memory
         self.device, self.append, self.netdev = device, append, netdev
+        self.cpus, self.max_memory = cpus or queues, max_memory
+        self.backing, self.nodes, self.machine, self.more = backing, nodes, machine, more
         self.process = self.channel = None
         self._agent = self.workdir / f"{name}.agent"
         self._monitor = self.workdir / f"{name}.qmp"
         self.console = self.workdir / f"{name}.console"
-        self.qemu = need_qemu()
-        self.kernel, self.initramfs = image()
+        self.old = qemu is not None
+        self.qemu = qemu or [need_qemu()]
+        self.kernel, self.initramfs = image(kernel)
 
     @property
     def address(self):
         return self.ip.split("/")[0]
 
-    def argv(self):
+    def cmdline(self):
+        """Of the guest's kernel."""
         words = [f"vx.name={self.name}", f"vx.queues={self.queues}"]
         words += [f"vx.ip={self.ip}"] if self.ip else []
         words += [f"vx.mtu={self.mtu}"] if self.mtu else []
-        kernel = f"console=ttyS0 quiet panic=-1 tsc=reliable {' '.join(words)} {self.append}"
-        chardev = f"socket,id=c0,path={self.socket}"
-        chardev += ",server=on,wait=off" if self.server else ",reconnect-ms=200"
-        vectors = f",mq=on,vectors={2 * self.queues + 2}" if self.queues > 1 else ""
-        netdev = self.netdev or f"vhost-user,id=n0,chardev=c0,queues={self.queues}"
-        argv = [
-            self.qemu, "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
-            "-machine", "pc,memory-backend=m", "-accel", "tcg,thread=multi", "-cpu", "max",
-            "-smp", str(max(self.queues, 1)), "-m", f"{self.memory}M",
-            "-object", f"memory-backend-memfd,id=m,size={self.memory}M,share=on",
-            "-kernel", str(self.kernel), "-initrd", str(self.initramfs), "-append", kernel,
+        return f"console=ttyS0 quiet panic=-1 tsc=reliable {' '.join(words)} {self.append}"
+
+    def boot_argv(self):
+        """Arguments that choose what boots."""
+        return ["-kernel", str(self.kernel), "-initrd", str(self.initramfs),
+                "-append", self.cmdline()]
+
+    def _memory_argv(self):
+        size = f"{self.memory}M"
+        if self.max_memory:
+            size += f",slots=4,maxmem={self.max_memory}M"
+        if self.nodes == 1:
+            return ["-machine", f"{self.machine},memory-backend=m", "-m", size,
+                    "-object", f"{self.backing},id=m,size={self.memory}M"]
+        argv = ["-machine", self.machine, "-m", size]
+        for i in range(self.nodes):
+            argv += ["-object", f"{self.backing},id=m{i},size={self.memory // self.nodes}M",
+                     "-numa", f"node,memdev=m{i}"]
+        return argv
+
+    def _net_argv(self, bus):
+        argv = []
+        if not self.netdev:
+            chardev = f"socket,id=c0,path={self.socket}"
+            chardev += (",server=on,wait=off" if self.server else
+                        ",reconnect=1" if self.old else ",reconnect-ms=200")
+            argv += ["-chardev", chardev]
+        device = f"virtio-net-{bus},netdev=n0,mac={self.mac}"
+        device += f",{self.rom}" if bus == "pci" else ""
+        device += ",mq=on" if self.queues > 1 else ""
+        device += f",vectors={2 * self.queues + 2}" if self.queues > 1 and bus == "pci" else ""
+        device += f",{self.device}" if self.device else ""
+        return argv + ["-netdev", self.netdev or f"vhost-user,id=n0,chardev=c0,queues={self.queues}",
+                       "-device", device]
+
+    def argv(self):
+        bus = "device" if self.machine.startswith("microvm") else "pci"
+        return [
+            *self.qemu, "-name", self.name, "-nodefaults", "-no-user-config",
+            "-display", "none", "-accel", "tcg,thread=multi", "-cpu", "max",
+            "-smp", str(self.cpus), *self._memory_argv(), *self.boot_argv(),
             "-serial", f"file:{self.console}",
             "-qmp", f"unix:{self._monitor},server=on,wait=off",
-            "-device", "virtio-serial-pci",
+            "-device", f"virtio-serial-{bus}",
             "-chardev", f"socket,id=agent,path={self._agent},server=on,wait=off",
             "-device", "virtserialport,chardev=agent,name=vx.agent",
+            *self._net_argv(bus), *self.more,
         ]
-        if not self.netdev:
-            argv += ["-chardev", chardev]
-        argv += ["-netdev", netdev, "-device",
-                 f"virtio-net-pci,netdev=n0,mac={self.mac},romfile={vectors}"
-                 f"{',' + self.device if self.device else ''}"]
-        return argv
 
     def start(self, wait=True):
         with suppress(FileNotFoundError):

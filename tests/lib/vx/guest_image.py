@@ -5,7 +5,6 @@ The kernel package is downloaded with apt and unpacked, never installed. Program
 host's own packages (busybox-static, iperf3, ethtool, tcpdump) with the libraries they need. The
 result is cached, keyed by the versions and contents of everything that went in.
 """
-import fcntl
 import hashlib
 import os
 import re
@@ -15,54 +14,38 @@ import sys
 import tempfile
 from pathlib import Path
 
+from . import debs
+from .debs import out as _out
+
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "guest" / "image"
 META = "linux-image-cloud-amd64"
-MODULES = ("virtio_pci", "virtio_net", "virtio_console")
+MODULES = ("virtio_pci", "virtio_mmio", "virtio_net", "virtio_console", "virtio_mem",
+           "uio_pci_generic")
 PROGRAMS = ("iperf3", "ethtool", "tcpdump")
+DPDK = Path("/usr/lib/x86_64-linux-gnu/dpdk")
+DPDK_DRIVERS = ("bus_pci", "bus_vdev", "mempool_ring", "net_virtio")
 
 
-class ImageError(Exception):
-    """The image cannot be built; the text says why."""
+ImageError = debs.DebError  # the image cannot be built; the text says why
 
 
-def _out(*argv, cwd=None):
-    done = subprocess.run(argv, cwd=cwd, text=True, capture_output=True)
-    if done.returncode:
-        raise ImageError(f"{' '.join(argv)}: {done.stderr.strip() or done.returncode}")
-    return done.stdout
-
-
-def kernel_package():
-    """Name and version of the kernel package that apt would choose."""
-    for attempt in (0, 1):
-        names = re.findall(r"Depends: (linux-image-\d\S+)", _out("apt-cache", "depends", META))
-        if names:
-            policy = _out("apt-cache", "policy", names[0])
-            version = re.search(r"Candidate: (\S+)", policy)
-            if version and version[1] != "(none)":
-                return names[0], version[1]
-        if attempt == 0:
-            subprocess.run(["apt-get", "update", "-q"], capture_output=True)
-    raise ImageError(f"apt knows no kernel for {META}")
-
-
-def _fetch_kernel(cache, name, version):
-    deb = cache / f"{name}_{version.replace(':', '%3a')}_amd64.deb"
-    if deb.exists():
-        return deb
-    with tempfile.TemporaryDirectory(dir=cache) as tmp:
-        try:
-            _out("apt-get", "download", "-q", f"{name}={version}", cwd=tmp)
-        except ImageError:
-            # The lists may name a version that the mirror has replaced.
-            subprocess.run(["apt-get", "update", "-q"], capture_output=True)
-            _out("apt-get", "download", "-q", name, cwd=tmp)
-        found = list(Path(tmp).glob("*.deb"))
-        if len(found) != 1:
-            raise ImageError(f"apt-get download {name} brought {len(found)} files")
-        os.replace(found[0], deb)
-    return deb
+def kernel_package(series):
+    """Name and version of a kernel package: the one that apt would choose ("stable"), or the
+    newest of all suites that apt knows ("newest"), for instance of the backports."""
+    known = debs.versions(META)
+    if not known:
+        raise ImageError(f"apt knows no kernel for {META}")
+    stable = debs.candidate(META)
+    wanted = known[0] if series == "newest" else stable or known[0]
+    if series == "newest" and wanted == stable:
+        raise ImageError(f"apt knows no kernel newer than {stable}")
+    depends = _out("apt-cache", "show", f"{META}={wanted}")
+    name = re.search(r"^Depends:.*?(linux-image-\d[^ ,]*)", depends, re.M)
+    version = name and debs.candidate(name[1])
+    if not version:
+        raise ImageError(f"apt does not find what {META}={wanted} depends on")
+    return name[1], version
 
 
 def _module_order(tree, release):
@@ -82,23 +65,30 @@ def _module_order(tree, release):
         if module not in order:
             order.append(module)
 
+    builtin = (base / "modules.builtin").read_text()
     for name in MODULES:
-        if name not in by_name:
+        if name in by_name:
+            add(by_name[name])
+        elif f"/{name}.ko" not in builtin:
             raise ImageError(f"the kernel package has no module {name}")
-        add(by_name[name])
     return base, order
+
+
+def _copy_with_libraries(root, path, target):
+    """A program or library as `target`, and the libraries it needs in their places."""
+    needs = re.findall(r"(/\S+) \(0x", _out("ldd", path))
+    for source, name in ((path, target), *((lib, lib) for lib in needs)):
+        copy = root / name.lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not copy.exists():
+            shutil.copy2(os.path.realpath(source), copy)
 
 
 def _copy_program(root, name):
     path = shutil.which(name, path="/usr/bin:/usr/sbin:/bin:/sbin")
     if not path:
         raise ImageError(f"{name} is not installed (scripts/deps)")
-    shutil.copy2(os.path.realpath(path), root / "usr/bin" / name)
-    for lib in re.findall(r"(/\S+) \(0x", _out("ldd", path)):
-        target = root / lib.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            shutil.copy2(os.path.realpath(lib), target)
+    _copy_with_libraries(root, path, f"usr/bin/{name}")
 
 
 def _copy_modules(tree, root, release):
@@ -148,25 +138,22 @@ def _key(version):
     h = hashlib.sha256(version.encode())
     for path in (SOURCE / "init", SOURCE / "agent", Path(__file__)):
         h.update(path.read_bytes())
-    for name in ("busybox-static", *PROGRAMS):
+    for name in ("busybox-static", "dpdk", *PROGRAMS):
         done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", name],
                               text=True, capture_output=True)
         h.update(done.stdout.encode())
     return f"{version.replace('/', '_')}-{h.hexdigest()[:12]}"
 
 
-def build(cache):
+def build(cache, series="stable"):
     """Return (kernel, initramfs), built below the folder `cache` unless they are there already."""
-    cache = Path(cache)
-    cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        name, version = kernel_package()
+    with debs.locked(cache) as cache:
+        name, version = kernel_package(series)
         folder = cache / _key(version)
         kernel, initramfs = folder / "vmlinuz", folder / "initramfs.cpio"
         if initramfs.exists():
             return kernel, initramfs
-        deb = _fetch_kernel(cache, name, version)
+        deb = debs.fetch(cache, name, version)
         with tempfile.TemporaryDirectory(dir=cache) as tmp:
             tree, root = Path(tmp) / "kernel", Path(tmp) / "root"
             _out("dpkg", "-x", str(deb), str(tree))
@@ -179,9 +166,22 @@ def build(cache):
         return kernel, initramfs
 
 
-if __name__ == "__main__":
-    try:
-        for result in build(sys.argv[1] if len(sys.argv) > 1 else "build/guest"):
-            print(result)
-    except ImageError as error:
-        sys.exit(f"guest image: {error}")
+def with_testpmd(cache, initramfs):
+    """The initramfs with DPDK's testpmd and its virtio driver in it (a path)."""
+    target = initramfs.with_name("initramfs-dpdk.cpio")
+    with debs.locked(cache), tempfile.TemporaryDirectory(dir=cache) as tmp:
+        if target.exists():
+            return target
+        root, part = Path(tmp) / "root", Path(tmp) / "cpio"
+        _copy_program(root, "dpdk-testpmd")
+        for driver in DPDK_DRIVERS:
+            found = list(DPDK.glob(f"pmds-*/librte_{driver}.so"))
+            if len(found) != 1:
+                raise ImageError(f"DPDK's {driver} is not installed (scripts/deps)")
+            _copy_with_libraries(root, str(found[0]), str(found[0]))
+        _pack(root, part)
+        # The kernel unpacks archives that follow one another.
+        with open(Path(tmp) / "both", "wb") as both:
+            both.write(initramfs.read_bytes() + part.read_bytes())
+        os.replace(both.name, target)
+    return target

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Traffic that tests of several layers send, with the proof that it arrived as it was."""
+import hashlib
+import os
+
+from .base import wait_for
+from .topo import WIRE
+
+
+def _digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _wait_size(vm, size):
+    wait_for(lambda: int(vm.run("stat -c %s /tmp/got")) == size, 20, f"the whole file at {vm.name}")
+
+
+def carry_file(topo, a, b, size=4 << 20):
+    """A file of random bytes from the wire to guest a, on to guest b, and back to the wire."""
+    source, back = topo.workdir / "sent", topo.workdir / "back"
+    source.write_bytes(os.urandom(size))
+    back.unlink(missing_ok=True)
+    for vm, port in ((a, 9001), (b, 9002)):
+        # Its input must stay open: nc ends as soon as the other side has nothing to say.
+        vm.run(f"rm -f /tmp/got; sleep 60 | nc -l -p {port} >/tmp/got & sleep 0.3")
+    topo.wire.run("socat", "-u", f"OPEN:{source}", f"TCP:{a.address}:9001")
+    _wait_size(a, size)
+    assert a.run("sha256sum /tmp/got").split()[0] == _digest(source)
+    a.run(f"nc -w 5 {b.address} 9002 </tmp/got", 30)
+    _wait_size(b, size)
+    assert b.run("sha256sum /tmp/got").split()[0] == _digest(source)
+    server = topo.wire.spawn("socat", ["socat", "-u", "TCP-LISTEN:9003,reuseaddr", f"CREATE:{back}"],
+                             topo.workdir / "socat.log")
+    wait_for(lambda: ":9003" in topo.wire.run("ss", "-Hltn").stdout, 5, "socat")
+    b.run(f"nc -w 5 {WIRE} 9003 </tmp/got", 30)
+    wait_for(lambda: back.exists() and back.stat().st_size == size, 20, "the whole file back")
+    server.stop()
+    assert _digest(back) == _digest(source)
+
+
+def exercise(topo, vm, other):
+    """Small, full and fragmented frames both ways, then bytes that are compared. The other guest
+    and the wire are known to work, so a failure is vm's."""
+    topo.wire.wait_ping(vm.address, 15)
+    for payload in (18, 1472, 4000):
+        assert topo.wire.ping(vm.address, 3, interval=0.05, opts=["-s", payload]) == 3
+        status, output = vm.call(f"ping -i 0.05 -c 3 -s {payload} -w 6 {other.address}")
+        assert status == 0 and "3 packets received" in output, output
+    carry_file(topo, vm, other, 1 << 20)
+    carry_file(topo, other, vm, 1 << 20)
