@@ -12,11 +12,11 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "vfe.h"
+#include "vfe_layout.h"
 #include "vfe_frame.h"
 #include "vfe_host.h"
 
-enum { LEN = 100, SIZE = 8 };
+enum { LEN = 100, SIZE = 8, PACKED_SIZE = 7 };
 
 static const struct vfe_stream stream = {
 	.dst = {{2, 0, 0, 0, 0, 2}}, .src = {{2, 0, 0, 0, 0, 1}}, .id = 7};
@@ -102,6 +102,24 @@ static int setup(void **state)
 	vfe_ring_negotiated(vfe_rxq(v, 0));
 	vfe_ring_negotiated(vfe_txq(v, 0));
 	*state = v;
+	return 0;
+}
+
+/* The same, packed, with an odd number of descriptors */
+static int setup_packed(void **state)
+{
+	struct vfe *v;
+	int err = setup(state);
+
+	if (err)
+		return err;
+	v = *state;
+	v->acked |= VFE_BIT(VFE_F_RING_PACKED);
+	for (uint32_t i = 0; i < v->n_rings; i++) {
+		v->rings[i].size = PACKED_SIZE;
+		if (vfe_ring_negotiated(&v->rings[i]))
+			return -1;
+	}
 	return 0;
 }
 
@@ -251,6 +269,282 @@ static void test_use_without_call(void **state)
 	assert_int_equal(vfe_wait(&r, 1, 10), 1);
 }
 
+/* ---- packed rings -------------------------------------------------------------------------------
+ */
+
+/* What the device writes where a buffer started: its wrap counter is the driver's on the first lap.
+ */
+static void packed_uses(struct vfe_ring *r, uint16_t slot, uint16_t id, uint32_t len, bool wrap)
+{
+	struct vfe_packed_desc *d = &r->packed_desc[slot];
+
+	d->id = id;
+	d->len = len;
+	d->flags = (len ? VFE_DESC_WRITE : 0) | (wrap ? VFE_DESC_AVAIL | VFE_DESC_USED : 0);
+}
+
+static void send_packed(struct vfe_ring *r, int n)
+{
+	for (int i = 0; i < n; i++)
+		assert_int_equal(vfe_tx(r, "frame", 5, NULL), 0);
+	vfe_flush(r);
+}
+
+static bool is_avail(const struct vfe_ring *r, uint16_t slot, bool wrap)
+{
+	uint16_t both = VFE_DESC_AVAIL | VFE_DESC_USED;
+
+	return (r->packed_desc[slot].flags & both) == (wrap ? VFE_DESC_AVAIL : VFE_DESC_USED);
+}
+
+static void test_packed_laps(void **state)
+{
+	struct vfe_ring *r = vfe_txq(*state, 0);
+	uint16_t slot = 0;
+	bool wrap = true;
+
+	for (int k = 0; k < 5 * PACKED_SIZE; k++) {
+		assert_false(is_avail(r, slot, wrap));
+		send_packed(r, 1);
+		assert_true(is_avail(r, slot, wrap));
+		packed_uses(r, slot, r->packed_desc[slot].id, 0, wrap);
+		assert_int_equal(vfe_tx_reap(r), 1);
+		assert_int_equal(vfe_tx_reap(r), 0);
+		assert_int_equal(vfe_room(r), PACKED_SIZE);
+		if (++slot == PACKED_SIZE) {
+			slot = 0;
+			wrap = !wrap;
+		}
+	}
+	assert_int_equal((*(struct vfe **)state)->faults, 0);
+}
+
+static void test_packed_batch_is_published_at_once(void **state)
+{
+	struct vfe_ring *r = vfe_txq(*state, 0);
+
+	vfe_tx(r, "frame", 5, &(struct vfe_tx_layout){.pieces = 3});
+	vfe_tx(r, "frame", 5, NULL);
+	assert_false(is_avail(r, 0, true));
+	vfe_flush(r);
+	for (uint16_t i = 0; i < 4; i++)
+		assert_true(is_avail(r, i, true));
+	assert_false(is_avail(r, 4, true));
+	assert_int_equal(vfe_room(r), PACKED_SIZE - 4);
+	/* The second first: its used descriptor stands where the device is, and takes one slot. */
+	packed_uses(r, 0, r->packed_desc[3].id, 0, true);
+	assert_int_equal(vfe_tx_reap(r), 1);
+	packed_uses(r, 1, r->packed_desc[2].id, 0, true);
+	assert_int_equal(vfe_tx_reap(r), 1);
+	assert_int_equal(vfe_room(r), PACKED_SIZE);
+	assert_false(vfe_pending(r));
+}
+
+static void test_packed_buffer_never_posted(void **state)
+{
+	struct vfe_ring *r = vfe_txq(*state, 0);
+
+	send_packed(r, 1);
+	packed_uses(r, 0, (uint16_t)(r->packed_desc[0].id + 1), 0, true);
+	expect_fault(r);
+}
+
+static void test_packed_buffer_used_twice(void **state)
+{
+	struct vfe_ring *r = vfe_txq(*state, 0);
+
+	send_packed(r, 2);
+	packed_uses(r, 1, r->packed_desc[0].id, 0, true);
+	packed_uses(r, 0, r->packed_desc[0].id, 0, true);
+	expect_fault(r);
+}
+
+static void test_packed_length_of_what_is_only_read(void **state)
+{
+	struct vfe_ring *r = vfe_txq(*state, 0);
+
+	send_packed(r, 1);
+	packed_uses(r, 0, r->packed_desc[0].id, 5, true);
+	expect_fault(r);
+}
+
+static void test_packed_receive_without_write(void **state)
+{
+	struct vfe_ring *r = vfe_rxq(*state, 0);
+
+	vfe_rx_fill(r);
+	packed_uses(r, 0, 0, VFE_HDR_LEN + 60, true);
+	r->packed_desc[0].flags &= (uint16_t)~VFE_DESC_WRITE;
+	expect_fault(r);
+}
+
+static void test_packed_num_buffers_beyond_used(void **state)
+{
+	struct vfe *v = *state;
+	struct vfe_ring *r = vfe_rxq(v, 0);
+
+	v->acked |= VFE_BIT(VFE_NET_F_MRG_RXBUF);
+	vfe_rx_fill(r);
+	memset(r->bufs[0], 0, VFE_HDR_LEN);
+	r->bufs[0][10] = 3;
+	packed_uses(r, 0, 0, 512, true);
+	packed_uses(r, 1, 1, 512, true);
+	expect_fault(r);
+}
+
+static void test_packed_in_order_batch(void **state)
+{
+	struct vfe *v = *state;
+	struct vfe_ring *r = vfe_txq(v, 0);
+
+	v->acked |= VFE_BIT(VFE_F_IN_ORDER);
+	vfe_ring_negotiated(r);
+	send_packed(r, 4);
+	packed_uses(r, 0, r->packed_desc[2].id, 0, true); /* one for three */
+	assert_int_equal(vfe_tx_reap(r), 3);
+	packed_uses(r, 3, r->packed_desc[3].id, 0, true);
+	assert_int_equal(vfe_tx_reap(r), 1);
+	assert_int_equal(vfe_room(r), PACKED_SIZE);
+}
+
+static void test_packed_out_of_order(void **state)
+{
+	struct vfe *v = *state;
+	struct vfe_ring *r = vfe_rxq(v, 0);
+
+	v->acked |= VFE_BIT(VFE_F_IN_ORDER);
+	vfe_ring_negotiated(r);
+	vfe_rx_fill(r);
+	packed_uses(r, 0, 1, VFE_HDR_LEN + 60, true);
+	expect_fault(r);
+}
+
+static void expect_kick(struct vfe_ring *r, int n, uint16_t flags, uint16_t off_wrap, bool want)
+{
+	uint64_t kicks = r->kicks;
+
+	*r->device_event = (struct vfe_event){.flags = flags, .off_wrap = off_wrap};
+	send_packed(r, n);
+	assert_int_equal(r->kicks - kicks, want);
+}
+
+static void test_packed_kicks(void **state)
+{
+	struct vfe *v = *state;
+	struct vfe_ring *r = vfe_txq(v, 0);
+	const uint16_t wrap = 1 << 15;
+
+	v->acked |= VFE_BIT(VFE_F_EVENT_IDX);
+	vfe_ring_negotiated(r);
+	expect_kick(r, 1, VFE_EVENT_ENABLE, 0, true);
+	expect_kick(r, 1, VFE_EVENT_DISABLE, 0, false);
+	expect_kick(r, 1, VFE_EVENT_DESC, wrap | 2, true); /* exactly the one made available */
+	expect_kick(r, 1, VFE_EVENT_DESC, wrap | 2, false);
+	expect_kick(r, 1, VFE_EVENT_DESC, wrap | 5, false);
+	for (uint16_t i = 0; i < 5; i++)
+		packed_uses(r, i, r->packed_desc[i].id, 0, true);
+	assert_int_equal(vfe_tx_reap(r), 5);
+	expect_kick(r, 4, VFE_EVENT_DESC, 0, true);         /* slots 5, 6, 0, 1: over the end */
+	expect_kick(r, 1, VFE_EVENT_DESC, wrap | 6, false); /* of the last lap */
+	assert_int_equal(v->faults, 0);
+	expect_kick(r, 1, VFE_EVENT_DESC, PACKED_SIZE, true);
+	assert_int_equal(v->faults, 1);
+}
+
+static void test_packed_asks_for_calls(void **state)
+{
+	struct vfe *v = *state;
+	struct vfe_ring *r = vfe_rxq(v, 0);
+
+	vfe_rx_fill(r);
+	assert_int_equal(r->driver_event->flags, VFE_EVENT_DISABLE);
+	assert_int_equal(vfe_wait(&r, 1, 10), 0);
+	packed_uses(r, 0, 0, VFE_HDR_LEN + 60, true);
+	assert_int_equal(vfe_wait(&r, 1, 10), 1);
+	assert_int_equal(r->driver_event->flags, VFE_EVENT_DISABLE);
+}
+
+static void expect_base(struct vfe_ring *r, uint32_t base, int want)
+{
+	uint64_t faults = r->v->faults;
+
+	assert_int_equal(r->ops->check_base(r, base), want);
+	assert_int_equal(r->v->faults - faults, want < 0);
+}
+
+static void test_packed_base(void **state)
+{
+	struct vfe_ring *r = vfe_txq(*state, 0);
+
+	assert_int_equal(r->base, 0x80008000);
+	expect_base(r, 0x80008000, 0);
+	expect_base(r, 0x80008001, -EPROTO); /* took what was not there */
+	send_packed(r, 6);
+	packed_uses(r, 0, r->packed_desc[0].id, 0, true);
+	packed_uses(r, 1, r->packed_desc[1].id, 0, true);
+	expect_base(r, 0x80028002, 0);
+	expect_base(r, 0x80028006, 4); /* took four and did not return them */
+	expect_base(r, 0x80018002, -EPROTO);
+	expect_base(r, 0x80028001, -EPROTO);
+	expect_base(r, 0x80020002, -EPROTO);
+	expect_base(r, 0x8002, -EPROTO);
+	assert_int_equal(vfe_tx_reap(r), 2);
+	send_packed(r, 3); /* slots 6, 0, 1 */
+	expect_base(r, 0x80020002, 7);
+	r->resume = true;
+	vfe_ring_resume(r);
+	assert_int_equal(r->base, 0x80028002);
+	for (uint16_t i = 2; i < PACKED_SIZE; i++)
+		packed_uses(r, i, r->packed_desc[i].id, 0, true);
+	expect_base(r, 0x00000000, 0);
+}
+
+/* A frame in every layout, put together again as a device would walk it. */
+static void test_packed_layouts_carry_the_frame(void **state)
+{
+	static const struct vfe_tx_layout layouts[] = {{.pieces = 1},
+	                                               {.pieces = 1, .hdr_apart = true},
+	                                               {.pieces = 5},
+	                                               {.pieces = 4, .hdr_apart = true},
+	                                               {.pieces = 17, .indirect = true}};
+	struct vfe *v = *state;
+	struct vfe_ring *r = vfe_txq(v, 0);
+	char frame[LEN], seen[LEN + VFE_HDR_LEN];
+
+	vfe_frame_build(&stream, 1, frame, LEN);
+	for (size_t k = 0; k < sizeof(layouts) / sizeof(layouts[0]); k++) {
+		uint16_t slot = r->avail_slot, start = slot;
+		bool wrap = r->avail_wrap, more = true;
+		size_t n = 0;
+
+		assert_int_equal(vfe_tx(r, frame, LEN, &layouts[k]), 0);
+		vfe_flush(r);
+		while (more) {
+			const struct vfe_packed_desc *d = &r->packed_desc[slot];
+			const struct vfe_packed_desc *part = d, *end = d + 1;
+
+			assert_true(is_avail(r, slot, slot < start ? !wrap : wrap));
+			if (d->flags & VFE_DESC_INDIRECT) {
+				part = (const void *)(v->regions[0].host + d->addr);
+				end = part + d->len / sizeof(*part);
+			}
+			for (; part < end; part++) {
+				assert_in_range(n + part->len, 1, sizeof(seen));
+				memcpy(seen + n, v->regions[0].host + part->addr, part->len);
+				n += part->len;
+			}
+			more = d->flags & VFE_DESC_NEXT;
+			if (more)
+				slot = (uint16_t)((slot + 1) % PACKED_SIZE);
+		}
+		assert_int_equal(n, LEN + VFE_HDR_LEN);
+		assert_memory_equal(seen + VFE_HDR_LEN, frame, LEN);
+		packed_uses(r, start, r->packed_desc[slot].id, 0, wrap);
+		assert_int_equal(vfe_tx_reap(r), 1);
+		assert_int_equal(vfe_room(r), PACKED_SIZE);
+	}
+}
+
 /* A frame in every layout, put together again as a device would walk it. */
 static void test_layouts_carry_the_frame(void **state)
 {
@@ -315,7 +609,8 @@ static void test_host_answers_and_checks(void **state)
 	assert_int_equal(a.echo_replies, 1);
 }
 
-#define RING_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define PACKED_TEST(f) cmocka_unit_test_setup_teardown(f, setup_packed, teardown)
+#define RING_TEST(f)   cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
@@ -336,6 +631,19 @@ int main(void)
 		RING_TEST(test_in_order_batch),
 		RING_TEST(test_use_without_call),
 		RING_TEST(test_layouts_carry_the_frame),
+		PACKED_TEST(test_packed_laps),
+		PACKED_TEST(test_packed_batch_is_published_at_once),
+		PACKED_TEST(test_packed_buffer_never_posted),
+		PACKED_TEST(test_packed_buffer_used_twice),
+		PACKED_TEST(test_packed_length_of_what_is_only_read),
+		PACKED_TEST(test_packed_receive_without_write),
+		PACKED_TEST(test_packed_num_buffers_beyond_used),
+		PACKED_TEST(test_packed_in_order_batch),
+		PACKED_TEST(test_packed_out_of_order),
+		PACKED_TEST(test_packed_kicks),
+		PACKED_TEST(test_packed_asks_for_calls),
+		PACKED_TEST(test_packed_base),
+		PACKED_TEST(test_packed_layouts_carry_the_frame),
 	};
 
 	return cmocka_run_group_tests_name("vfe", tests, NULL, NULL);

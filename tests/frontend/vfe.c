@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vfe.h"
+#include "vfe_layout.h"
 
 uint64_t vfe_all_features(void)
 {
@@ -23,13 +23,13 @@ uint64_t vfe_all_features(void)
 	       VFE_BIT(VFE_NET_F_MRG_RXBUF) | VFE_BIT(VFE_NET_F_MQ) | VFE_BIT(VFE_F_ANY_LAYOUT) |
 	       VFE_BIT(VFE_F_INDIRECT_DESC) | VFE_BIT(VFE_F_EVENT_IDX) |
 	       VFE_BIT(VFE_F_PROTOCOL_FEATURES) | VFE_BIT(VFE_F_VERSION_1) |
-	       VFE_BIT(VFE_F_IN_ORDER);
+	       VFE_BIT(VFE_F_RING_PACKED) | VFE_BIT(VFE_F_IN_ORDER);
 }
 
 uint64_t vfe_default_features(void)
 {
-	return vfe_all_features() &
-	       ~(VFE_BIT(VFE_NET_F_CSUM) | VFE_BIT(VFE_NET_F_GUEST_CSUM) | VFE_BIT(VFE_F_IN_ORDER));
+	return vfe_all_features() & ~(VFE_BIT(VFE_NET_F_CSUM) | VFE_BIT(VFE_NET_F_GUEST_CSUM) |
+	                              VFE_BIT(VFE_F_RING_PACKED) | VFE_BIT(VFE_F_IN_ORDER));
 }
 
 uint64_t vfe_all_protocol_features(void)
@@ -143,6 +143,10 @@ static int take_features(struct vfe *v)
 	if (err)
 		return err;
 	v->acked = v->config.features & v->offered;
+	if (v->config.packed && !(v->offered & VFE_BIT(VFE_F_RING_PACKED)))
+		return vfe_fail(v, -ENOTSUP, "the back end has no packed rings");
+	if (v->config.packed)
+		v->acked |= VFE_BIT(VFE_F_RING_PACKED);
 	if (v->config.n_pairs == 1)
 		v->acked &= ~VFE_BIT(VFE_NET_F_MQ);
 	return 0;
@@ -434,11 +438,12 @@ static int start_like_cloud_hypervisor(struct vfe *v)
 
 int vfe_start(struct vfe *v)
 {
-	int err;
+	int err = 0;
 
-	for (uint32_t i = 0; i < v->n_rings; i++)
-		vfe_ring_negotiated(&v->rings[i]);
-	err = set_mtu(v);
+	for (uint32_t i = 0; !err && i < v->n_rings; i++)
+		err = vfe_ring_negotiated(&v->rings[i]);
+	if (!err)
+		err = set_mtu(v);
 	if (err)
 		return err;
 	switch (v->config.order) {
@@ -466,9 +471,9 @@ int vfe_ring_stop(struct vfe *v, uint32_t index)
 {
 	struct vfe_ring *r = &v->rings[index];
 	struct vfe_msg_vring_state s = {.index = index};
-	uint16_t used, in_flight;
 	uint32_t len;
-	int err = vfe_send_msg(v->fd, VFE_GET_VRING_BASE, VFE_FLAG_VERSION, &s, sizeof(s), NULL, 0);
+	int taken, err = vfe_send_msg(v->fd, VFE_GET_VRING_BASE, VFE_FLAG_VERSION, &s, sizeof(s),
+	                              NULL, 0);
 
 	if (!err)
 		err = vfe_recv_reply(v->fd, VFE_GET_VRING_BASE, &s, sizeof(s), &len);
@@ -476,14 +481,10 @@ int vfe_ring_stop(struct vfe *v, uint32_t index)
 		err = -EPROTO;
 	if (err)
 		return message_failed(v, "GET_VRING_BASE", err);
-	used = __atomic_load_n(&r->used->idx, __ATOMIC_ACQUIRE);
-	in_flight = (uint16_t)(r->published - used);
-	if (s.num > UINT16_MAX || (uint16_t)(s.num - used) > in_flight) {
-		v->faults++;
-		return vfe_fail(v, -EPROTO, "GET_VRING_BASE: ring %u: %u is not within %u..%u",
-		                index, s.num, used, r->published);
-	}
-	v->lost_at_stop += (uint16_t)(s.num - used);
+	taken = r->ops->check_base(r, s.num);
+	if (taken < 0)
+		return taken;
+	v->lost_at_stop += (uint32_t)taken;
 	r->base = s.num;
 	r->resume = false;
 	return 0;

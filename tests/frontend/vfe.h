@@ -46,10 +46,11 @@ struct vfe_config {
 	int timeout_ms; /* to get a connection; 0: VFE_DEFAULT_TIMEOUT_MS */
 	enum vfe_order order;
 	uint64_t features;          /* virtio bits wanted; those that are offered too get acked */
+	bool packed;                /* RING_PACKED is wanted, too, and must be offered */
 	uint64_t protocol_features; /* likewise, vhost-user protocol bits */
 	uint16_t n_pairs;           /* queue pairs to set up; 0: 1 */
 	uint16_t n_enabled;         /* of these, pairs enabled at start; 0: all */
-	uint16_t ring_size;         /* descriptors, a power of two; 0: 256 */
+	uint16_t ring_size;         /* descriptors; split: a power of two; 0: 256 */
 	uint16_t mtu;               /* NET_SET_MTU when negotiated; 0: none */
 	size_t mem_size;            /* bytes of guest memory; 0: as much as the buffers need */
 	uint32_t n_regions;         /* the memory is cut into so many equal regions; 0: 1 */
@@ -86,7 +87,7 @@ struct vfe {
 	uint32_t n_rings; /* 2 * n_pairs */
 	struct vfe_ring *rings;
 	uint64_t faults;       /* breaches of the specification by the back end */
-	uint64_t lost_at_stop; /* buffers that it took and had not returned when a ring stopped */
+	uint64_t lost_at_stop; /* buffers (packed: descriptors) that it had not returned by then */
 	char error[256];
 };
 
@@ -112,15 +113,17 @@ const char *vfe_error(const struct vfe *v);
 /**
  * vfe_start() - let the device run
  *
- * Rings go on from their base: 0 after vfe_open() and vfe_reset_rings(), the back end's answer
- * after vfe_stop(), the used index after vfe_reconnect(). Buffers are not posted: vfe_rx_fill().
+ * Rings go on from their base: the start after vfe_open() and vfe_reset_rings(), the back end's
+ * answer after vfe_stop(), behind what was used after vfe_reconnect(). Buffers are not posted:
+ * vfe_rx_fill().
  */
 int vfe_start(struct vfe *v);
 
 /**
  * vfe_stop() - stop all rings
  *
- * Checks what the back end answers: a base outside used..avail is a fault and -EPROTO.
+ * Checks what the back end answers: a base outside used..avail is a fault and -EPROTO, and so is a
+ * packed ring's used position that is not where the ring says.
  */
 int vfe_stop(struct vfe *v);
 

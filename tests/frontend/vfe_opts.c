@@ -23,6 +23,7 @@ static const struct bit_name feature_names[] = {
 	{"event_idx", VFE_F_EVENT_IDX},
 	{"protocol_features", VFE_F_PROTOCOL_FEATURES},
 	{"version_1", VFE_F_VERSION_1},
+	{"ring_packed", VFE_F_RING_PACKED},
 	{"in_order", VFE_F_IN_ORDER},
 	{NULL, 0},
 };
@@ -64,11 +65,12 @@ static void usage(FILE *out)
 	      "  --features LIST          from the default: name, -name, all, none, 0x...: csum "
 	      "guest_csum\n"
 	      "                           mtu mrg_rxbuf mq any_layout indirect_desc event_idx\n"
-	      "                           protocol_features version_1 in_order\n"
+	      "                           protocol_features version_1 ring_packed in_order\n"
 	      "  --protocol-features LIST likewise: mq reply_ack net_mtu mem_slots status\n"
 	      "  --queues N               queue pairs (1)      --enabled N   of these enabled "
 	      "(all)\n"
 	      "  --ring N                 descriptors (256)    --mtu N       NET_SET_MTU\n"
+	      "  --packed                 packed rings, or fail: of any size, too\n"
 	      "  --regions N              memory regions (1)   --mem MIB     guest memory\n"
 	      "  --mmap-offset N          of each region in its file   --gpa N   of the first "
 	      "region\n"
@@ -193,6 +195,7 @@ enum opt {
 	O_QUEUES,
 	O_ENABLED,
 	O_RING,
+	O_PACKED,
 	O_MTU,
 	O_REGIONS,
 	O_MEM,
@@ -248,6 +251,7 @@ static const struct option options[] = {
 	{"queues", ARG, NULL, O_QUEUES},
 	{"enabled", ARG, NULL, O_ENABLED},
 	{"ring", ARG, NULL, O_RING},
+	{"packed", no_argument, NULL, O_PACKED},
 	{"mtu", ARG, NULL, O_MTU},
 	{"regions", ARG, NULL, O_REGIONS},
 	{"mem", ARG, NULL, O_MEM},
@@ -328,6 +332,9 @@ static bool device_option(int c, struct vfe_opts *o)
 		break;
 	case O_RING:
 		cfg->ring_size = (uint16_t)number("--ring", optarg, 1, 32768);
+		break;
+	case O_PACKED:
+		cfg->packed = true;
 		break;
 	case O_MTU:
 		cfg->mtu = (uint16_t)number("--mtu", optarg, 1, 65535);

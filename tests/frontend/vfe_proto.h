@@ -67,6 +67,7 @@ enum {
 	VFE_F_EVENT_IDX = 29,
 	VFE_F_PROTOCOL_FEATURES = 30,
 	VFE_F_VERSION_1 = 32,
+	VFE_F_RING_PACKED = 34,
 	VFE_F_IN_ORDER = 35,
 };
 
@@ -163,6 +164,30 @@ struct vfe_used {
 	uint16_t idx;
 	struct vfe_used_elem ring[]; /* ring_size entries, then avail_event */
 };
+
+/* Packed ring, virtio 1.3, 2.8; NEXT, WRITE and INDIRECT as above */
+enum {
+	VFE_DESC_AVAIL = 1 << 7,
+	VFE_DESC_USED = 1 << 15,
+	VFE_EVENT_ENABLE = 0,
+	VFE_EVENT_DISABLE = 1,
+	VFE_EVENT_DESC = 2,
+};
+
+struct vfe_packed_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t id;
+	uint16_t flags;
+};
+static_assert(sizeof(struct vfe_packed_desc) == sizeof(struct vfe_desc), "packed ring descriptor");
+
+/* What one side wants to be told of */
+struct vfe_event {
+	uint16_t off_wrap;
+	uint16_t flags;
+};
+static_assert(sizeof(struct vfe_event) == 4, "event suppression structure");
 
 /* virtio_net_hdr, virtio 1.3, 5.1.6 */
 enum {

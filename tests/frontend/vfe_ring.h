@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * vfe_ring.h - the driver's end of split virtqueues, with a suspicious eye on the device
+ * vfe_ring.h - the driver's end of virtqueues, split or packed, with a suspicious eye on the device
  *
  * Posts receive buffers, sends frames in every layout a driver may choose, takes completions and
- * checks what the device wrote: heads that were not in flight, lengths beyond the buffer, wrong
- * num_buffers, a used index that jumps, broken order under IN_ORDER. Each breach is counted
- * in vfe->faults and described by vfe_error().
+ * checks what the device wrote: buffers that were not in flight, lengths beyond the buffer, wrong
+ * num_buffers, a used index that jumps, broken order under IN_ORDER, wrong flags. Each breach is
+ * counted in vfe->faults and described by vfe_error().
  *
- * Spec: virtio 1.3, 2.7 (split virtqueues), 5.1.6 (network device operation).
+ * Spec: virtio 1.3, 2.7 (split virtqueues), 2.8 (packed ones), 5.1.6 (network device operation).
  */
 #ifndef VFE_RING_H
 #define VFE_RING_H
@@ -42,12 +42,15 @@ struct vfe_tx_layout {
 	struct vfe_net_hdr hdr; /* offload requests; zero for a plain frame */
 };
 
+/* What belongs to an identifier. Split: a descriptor; whatever is not next only where it is a head
+ */
 struct vfe_slot {
 	bool in_flight;
-	bool indirect;
 	uint16_t n_desc; /* descriptors taken from the ring */
-	uint16_t next;   /* the following descriptor, of the chain or of the free list */
+	uint16_t next;   /* the following one, of the chain (split) or of the free list */
 };
+
+struct vfe_layout_ops;
 
 struct vfe_ring {
 	struct vfe *v;
@@ -56,28 +59,50 @@ struct vfe_ring {
 	bool rx;
 	bool event_idx;
 	bool in_order;
+	bool packed;
+	const struct vfe_layout_ops *ops;
 
-	struct vfe_desc *desc; /* guest memory */
-	struct vfe_avail *avail;
-	struct vfe_used *used;
-	struct vfe_desc *tables; /* size * VFE_MAX_PIECES, indirect tables; NULL if none is used */
-	char **bufs;             /* one buffer per head, guest memory */
+	/* Guest memory; the layouts use the same */
+	union {
+		struct vfe_desc *desc;
+		struct vfe_packed_desc *packed_desc;
+	};
+	union {
+		struct vfe_avail *avail;
+		struct vfe_event *driver_event;
+	};
+	union {
+		struct vfe_used *used;
+		struct vfe_event *device_event;
+	};
+	struct vfe_desc *tables; /* size * VFE_MAX_PIECES, indirect tables */
+	char **bufs;             /* one buffer per identifier */
 	uint32_t buf_size;
 
 	int kick_fd;
 	int call_fd;
 	int err_fd;
 	uint32_t base; /* for SET_VRING_BASE */
-	bool resume;   /* take the base from the used index at the next start */
+	bool resume;   /* take the base from how far buffers are used, at the next start */
 	bool enabled;
 
+	uint16_t free_head; /* list of free identifiers, through slots[].next */
+	uint16_t n_free;    /* descriptors */
+	struct vfe_slot *slots;
+	uint16_t *order;            /* identifiers in the order of posting */
+	uint64_t n_posted, n_taken; /* buffers ever */
+
+	/* Split */
 	uint16_t avail_idx; /* next to publish */
 	uint16_t published; /* last value stored to avail->idx */
 	uint16_t last_used;
-	uint16_t free_head; /* list of free descriptors, through slots[].next */
-	uint16_t n_free;
-	struct vfe_slot *slots; /* one per descriptor; all but next only where it is a head */
-	uint16_t *order;        /* heads in the order of publication, by avail index */
+
+	/* Packed: where to post and where to take next */
+	uint16_t avail_slot, used_slot;
+	bool avail_wrap, used_wrap;
+	uint32_t n_held;     /* descriptors written and not published */
+	uint16_t held_slot;  /* the first of these, */
+	uint16_t held_flags; /* whose flags make them visible */
 
 	uint64_t kicks; /* eventfd writes */
 	uint64_t calls; /* wake-ups by the device */
@@ -95,14 +120,18 @@ int vfe_ring_init(struct vfe *v, uint32_t index);
 /** vfe_ring_release() - close its descriptors. Guest memory goes with the device. */
 void vfe_ring_release(struct vfe_ring *r);
 
-/** vfe_ring_negotiated() - take over what was negotiated; called by vfe_start() */
-void vfe_ring_negotiated(struct vfe_ring *r);
+/**
+ * vfe_ring_negotiated() - take over what was negotiated; called by vfe_start()
+ *
+ * A ring that changes its layout is emptied. Return: 0, -EINVAL: the size does not suit the layout.
+ */
+int vfe_ring_negotiated(struct vfe_ring *r);
 
-/** vfe_ring_empty() - nothing in flight, indices 0 */
+/** vfe_ring_empty() - nothing in flight, at the ring's start */
 void vfe_ring_empty(struct vfe_ring *r);
 
 /**
- * vfe_ring_resume() - after a lost connection, go on from the used index
+ * vfe_ring_resume() - after a lost connection, go on behind what was used
  *
  * What was not used is in flight again. To be called as late as possible: until the back end has
  * seen that the old connection is gone, it goes on using buffers.
