@@ -191,9 +191,18 @@ static struct worker_plan *daemon_build_plan(const struct daemon *d, uint32_t wo
 	return plan;
 }
 
+/* Wait until no worker uses what was replaced, and free the plans among it. */
+static void daemon_settle(struct daemon *d)
+{
+	worker_quiesce();
+	for (uint32_t i = 0; i < d->n_workers; i++)
+		daemon_free_plan(&d->plans[i]);
+}
+
 /*
- * Publish new plans and wait until the old ones are out of use. Without memory for a new plan a
- * worker gets its spare, empty one: what it polled may be about to go.
+ * Publish new plans. The old ones go with the next daemon_settle(), which every cause of a change
+ * calls. Without memory for a new plan a worker gets its spare, empty one: what it polled may be
+ * about to go.
  */
 static void daemon_replan(struct daemon *d)
 {
@@ -204,19 +213,17 @@ static void daemon_replan(struct daemon *d)
 
 		if (!plan)
 			log_error("worker %u: out of memory; it stops until the next change", i);
+		if (d->plans[i].old)
+			daemon_settle(d);
 		d->plans[i].old = worker_swap_plan(d->workers[i], plan ? plan : d->plans[i].spare);
 	}
-	worker_quiesce();
-	for (uint32_t i = 0; i < d->n_workers; i++)
-		daemon_free_plan(&d->plans[i]);
 }
 
 /* ---- what ports and nics tell --------------------------------------------------------------- */
 
 static void daemon_quiesce(void *owner)
 {
-	(void)owner;
-	worker_quiesce();
+	daemon_settle(owner);
 }
 
 static void daemon_rings_changed(void *owner, struct port *port)
@@ -227,6 +234,19 @@ static void daemon_rings_changed(void *owner, struct port *port)
 		return;
 	daemon_watch_port(d, port->index);
 	daemon_replan(d);
+}
+
+/* Rings that waited can go on. Those that frames are sent to have no worker to wake. */
+static void daemon_wake_port(void *owner, struct port *port)
+{
+	struct daemon *d = owner;
+
+	if (!d->ready)
+		return;
+	for (uint16_t i = 1; i < vhost_dev_n_vqs(port->dev); i += 2) {
+		if (ring_is_served(vhost_dev_vq(port->dev, i)))
+			worker_wake(d->workers[daemon_worker_of_ring(d, port->index, i)]);
+	}
 }
 
 static void daemon_port_state(void *owner, struct port *port)
@@ -249,6 +269,7 @@ static const struct port_ops daemon_port_ops = {
 	.rings_changed = daemon_rings_changed,
 	.state_changed = daemon_port_state,
 	.quiesce = daemon_quiesce,
+	.wake = daemon_wake_port,
 };
 
 static const struct nic_ops daemon_nic_ops = {
@@ -256,7 +277,7 @@ static const struct nic_ops daemon_nic_ops = {
 	.quiesce = daemon_quiesce,
 };
 
-/* A worker gave a ring up, or guest memory disappeared. */
+/* A worker gave a ring up, or has one wait for memory, or guest memory disappeared. */
 static void daemon_check_ports(void *arg)
 {
 	struct daemon *d = arg;

@@ -41,7 +41,7 @@ static always_inline void fwd_run_to_port(struct fwd *f, struct fwd_run *run, st
 {
 	struct vhost_vq *vq = fwd_open_ring(f, port, hint);
 
-	if (!vq || vq->open_map->hdr_len != FWD_HDR)
+	if (!vq || vq->open_map->hdr_len != FWD_HDR || vq->open_map->log)
 		return;
 	run->key = key;
 	run->port = port;
@@ -307,6 +307,7 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 		f->blocked = true;
 	else
 		src->blocked_since_ns = 0;
+	src->waiting = result == FWD_WAITING;
 	fwd_flush_rings(f, vq, map);
 	if (f->uplink_shared)
 		fwd_flush_uplinks(f);
@@ -333,6 +334,7 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 		n = vhost_split_avail(vq, map, 1);
 	if (!n) {
 		src->blocked_since_ns = 0;
+		src->waiting = false;
 		f->fault |= unlikely(!vhost_vq_get_map(vq));
 		return 0;
 	}

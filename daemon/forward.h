@@ -71,6 +71,7 @@ struct fwd_guest_source {
 	struct port_queue *pq;
 	struct nic_counters *nic_counters; /* one per queue of the port's nic */
 	uint64_t blocked_since_ns;         /* its first frame waits for the nic; 0: it does not */
+	bool waiting; /* ... or for memory that the control thread has to make usable */
 };
 
 /* A nic queue's receive side. */
@@ -88,7 +89,7 @@ struct fwd {
 	uint32_t n_workers;
 	bool blocked;       /* a source waits for a nic: do not sleep for long */
 	uint32_t work;      /* that slow frames of this burst cost, see FWD_WORK */
-	bool fault;         /* a ring was given up; the worker tells the control thread */
+	bool fault;         /* a ring was given up or waits; the worker tells the control thread */
 	bool uplink_shared; /* an open uplink belongs to several workers: flush after the burst */
 	uint32_t n_open;
 	struct vhost_vq *open[FWD_MAX_OPEN];
@@ -108,6 +109,7 @@ struct fwd {
 enum fwd_result {
 	FWD_DONE,    /* forwarded, or dropped and counted: the descriptor goes back to the guest */
 	FWD_BLOCKED, /* no room in the nic's ring: the frame stays in the guest's ring */
+	FWD_WAITING, /* its memory cannot be used yet: the frame stays, and the worker may sleep */
 	FWD_STOP,    /* the ring was given up, or has turned empty */
 };
 

@@ -167,6 +167,11 @@ static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq
 			return 0;
 		}
 		fault = vhost_ring_next(vq, map, &cursor, true, room, &f->bufs[n].buf);
+		if (fault == VHOST_VQ_WAIT) {
+			f->fault |= vhost_vq_ask(vq);
+			fwd_drop_to(port, vq, PORT_TO_GUEST_MEMORY);
+			return 0;
+		}
 		if (fault == VHOST_VQ_EMPTY) {
 			fwd_drop_to(port, vq, PORT_TO_NO_BUFFER);
 			return 0;
@@ -183,6 +188,15 @@ static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq
 	/* The last buffer is filled only as far as the frame goes. */
 	f->bufs[n - 1].len -= (uint32_t)(room->total - need);
 	return n;
+}
+
+/* Write to a guest's memory; a migration has to know where. */
+static void fwd_write_guest(const struct vhost_vq_map *map, const struct vhost_segs *dst,
+                            const struct vhost_segs *src, uint32_t len)
+{
+	vhost_segs_copy(dst, src, len);
+	if (unlikely(map->log))
+		vhost_segs_log(dst, map, len);
 }
 
 /* Deliver a frame to a port's guest. Drops are counted where they belong. */
@@ -211,9 +225,9 @@ static void fwd_to_guest(struct fwd *f, struct port *port, uint32_t hint,
 		hdr[10] = (uint8_t)n; /* num_buffers, little endian */
 		hdr[11] = (uint8_t)(n >> 8);
 	}
-	vhost_segs_copy(&room, &(struct vhost_segs){.seg = &hdr_seg, .n = 1}, map->hdr_len);
+	fwd_write_guest(map, &room, &(struct vhost_segs){.seg = &hdr_seg, .n = 1}, map->hdr_len);
 	vhost_segs_skip(&room, map->hdr_len);
-	vhost_segs_copy(&room, &frame->segs, frame->len);
+	fwd_write_guest(map, &room, &frame->segs, frame->len);
 	for (uint32_t i = 0; i < n; i++)
 		vhost_ring_done(vq, map, f->bufs[i].buf, f->bufs[i].len);
 	counter_add(&vq->frames, 1);
@@ -443,6 +457,10 @@ enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
 	f->work += 1 + segs.n;
 	if (fault == VHOST_VQ_EMPTY)
 		return FWD_STOP;
+	if (fault == VHOST_VQ_WAIT) {
+		f->fault |= vhost_vq_ask(src->vq);
+		return FWD_WAITING;
+	}
 	if (fault != VHOST_VQ_OK) {
 		vhost_vq_fail(src->vq, fault);
 		return FWD_STOP;

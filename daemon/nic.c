@@ -141,7 +141,7 @@ static int nic_find_redirect(const struct nic *nic, uint32_t *ret_ifindex, char 
 		return 0;
 	err = netlink_get_link(nic->conf->redirect_to, &link);
 	if (err < 0)
-		return nic_why(ret_why, err, "redirect-to device %s: %s", nic->conf->redirect_to,
+		return why_set(ret_why, err, "redirect-to device %s: %s", nic->conf->redirect_to,
 		               err == -ENODEV ? "there is no such device" : strerror(-err));
 	*ret_ifindex = link.ifindex;
 	return 0;
@@ -178,7 +178,7 @@ static int nic_take_device(struct nic *nic, char **ret_why)
 
 	priv->frame_size = nic_frame_size(link->mtu);
 	if (!priv->frame_size)
-		return nic_why(ret_why, -EMSGSIZE,
+		return why_set(ret_why, -EMSGSIZE,
 		               "MTU %u is too large, AF_XDP frames carry up to %u: ip link set dev "
 		               "%s mtu %u",
 		               link->mtu, nic_max_mtu(), priv->name, nic_max_mtu());
@@ -191,7 +191,7 @@ static int nic_take_device(struct nic *nic, char **ret_why)
 		return err;
 	err = nic_promisc(link->ifindex, &priv->promisc_fd);
 	if (err < 0)
-		return nic_why(ret_why, err, "cannot set promiscuous mode: %s", strerror(-err));
+		return why_set(ret_why, err, "cannot set promiscuous mode: %s", strerror(-err));
 	return 0;
 }
 
@@ -296,7 +296,7 @@ static int nic_sync_bound(struct nic *nic, char **ret_why)
 	}
 	nic_copy_link(nic);
 	err = nic_view_refresh(nic);
-	return err < 0 ? nic_why(ret_why, err, "not enough memory") : 0;
+	return err < 0 ? why_set(ret_why, err, "not enough memory") : 0;
 }
 
 /* Make the nic match the device. Return: 0 (bound, or absent) or the error of binding, with why. */
@@ -313,7 +313,7 @@ static int nic_sync(struct nic *nic, char **ret_why)
 		return 0;
 	}
 	if (err < 0)
-		return nic_why(ret_why, err, "cannot ask for the device: %s", strerror(-err));
+		return why_set(ret_why, err, "cannot ask for the device: %s", strerror(-err));
 	if (nic->ifindex && nic->ifindex != link.ifindex)
 		nic_lose(nic);
 	priv->link = link;
@@ -404,11 +404,11 @@ static int nic_start_device(struct nic *nic, char **ret_why)
 	if (!err)
 		err = netlink_watch_new(priv->loop, nic_changed, nic, &priv->watch);
 	if (err < 0)
-		return nic_why(ret_why, err, "nic %s: cannot watch devices: %s", priv->name,
+		return why_set(ret_why, err, "nic %s: cannot watch devices: %s", priv->name,
 		               strerror(-err));
 	err = nic_sync(nic, &why);
 	if (err < 0 && nic_is_fatal(err)) {
-		(void)nic_why(ret_why, err, "nic %s: %s", priv->name, why ? why : strerror(-err));
+		(void)why_set(ret_why, err, "nic %s: %s", priv->name, why ? why : strerror(-err));
 		free(why);
 		return err;
 	}

@@ -48,7 +48,7 @@ static int nic_name_holder(const struct sockaddr_un *addr, socklen_t len, const 
 	if (fd >= 0)
 		close(fd);
 	if (!cred.pid)
-		return nic_why(ret_why, -EBUSY, "%s is already served by another daemon", name);
+		return why_set(ret_why, -EBUSY, "%s is already served by another daemon", name);
 	(void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)cred.pid);
 	FILE *f = fopen(path, "re");
 
@@ -58,7 +58,7 @@ static int nic_name_holder(const struct sockaddr_un *addr, socklen_t len, const 
 		comm[strcspn(comm, "\n")] = '\0';
 		(void)fclose(f);
 	}
-	return nic_why(ret_why, -EBUSY, "%s is already served by pid %d (%s)", name, (int)cred.pid,
+	return why_set(ret_why, -EBUSY, "%s is already served by pid %d (%s)", name, (int)cred.pid,
 	               comm[0] ? comm : "unknown");
 }
 
@@ -70,7 +70,7 @@ int nic_hold(uint32_t ifindex, const char *name, int *ret_fd, char **ret_why)
 	int err = 0;
 
 	if (fd < 0)
-		return nic_why(ret_why, -errno, "cannot make a socket: %s", strerror(errno));
+		return why_set(ret_why, -errno, "cannot make a socket: %s", strerror(errno));
 	if (bind(fd, (const struct sockaddr *)&addr, len) < 0 || listen(fd, 8) < 0)
 		err = -errno;
 	if (!err) {
@@ -80,7 +80,7 @@ int nic_hold(uint32_t ifindex, const char *name, int *ret_fd, char **ret_why)
 	close(fd);
 	if (err == -EADDRINUSE)
 		return nic_name_holder(&addr, len, name, ret_why);
-	return nic_why(ret_why, err, "cannot take the lock of %s: %s", name, strerror(-err));
+	return why_set(ret_why, err, "cannot take the lock of %s: %s", name, strerror(-err));
 }
 
 int nic_unload(const char *pin_dir, const char *name, char **ret_why)
@@ -97,7 +97,7 @@ int nic_unload(const char *pin_dir, const char *name, char **ret_why)
 	err = steer_unload(pin_dir, name);
 	if (lock_fd >= 0)
 		close(lock_fd);
-	return err < 0 ? nic_why(ret_why, err, "%s", strerror(-err)) : 0;
+	return err < 0 ? why_set(ret_why, err, "%s", strerror(-err)) : 0;
 }
 
 int nic_promisc(uint32_t ifindex, int *ret_fd)

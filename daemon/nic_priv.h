@@ -6,6 +6,7 @@
 
 #include "netlink.h"
 #include "nic.h"
+#include "why.h"
 
 struct nic_priv {
 	struct loop *loop;
@@ -80,8 +81,5 @@ int nic_bind_sockets(struct nic *nic, char **ret_why);
 
 /** nic_unbind_sockets() - the program must not use the sockets any more */
 void nic_unbind_sockets(struct nic *nic);
-
-/** nic_why() - replace *ret_why by a sentence and return @err */
-int nic_why(char **ret_why, int err, const char *fmt, ...) printf_like(3, 4);
 
 #endif

@@ -21,20 +21,6 @@
 #define NIC_VLAN_LEN        4u
 #define NIC_BIND_TIMEOUT_MS 200u /* a socket that was closed keeps its queue for some 20 ms */
 
-int nic_why(char **ret_why, int err, const char *fmt, ...)
-{
-	va_list ap;
-	char *why;
-
-	va_start(ap, fmt);
-	if (vasprintf(&why, fmt, ap) < 0)
-		why = NULL;
-	va_end(ap);
-	free(*ret_why);
-	*ret_why = why;
-	return err;
-}
-
 uint32_t nic_frame_need(uint32_t mtu)
 {
 	return mtu + ETH_HLEN + 2 * NIC_VLAN_LEN;
@@ -81,7 +67,7 @@ static uint32_t nic_count_queues(const struct nic *nic, char **ret_why)
 	uint32_t first = nic->conf->first_queue, n = nic->conf->queues;
 
 	if (first >= link->n_rx_queues || n > link->n_rx_queues - first) {
-		(void)nic_why(ret_why, 0,
+		(void)why_set(ret_why, 0,
 		              "queues %u to %u are configured, but the device has %u: change "
 		              "first-queue and queues, or ethtool -L",
 		              first, n ? first + n - 1 : first, link->n_rx_queues);
@@ -90,14 +76,14 @@ static uint32_t nic_count_queues(const struct nic *nic, char **ret_why)
 	if (!n)
 		n = link->n_rx_queues - first;
 	if (first + n > STEER_MAX_QUEUES) {
-		(void)nic_why(ret_why, 0,
+		(void)why_set(ret_why, 0,
 		              "the device has %u queues, %u can be used: set queues, or fewer with "
 		              "ethtool -L",
 		              link->n_rx_queues, STEER_MAX_QUEUES);
 		return 0;
 	}
 	if (first + n > link->n_tx_queues) {
-		(void)nic_why(ret_why, 0,
+		(void)why_set(ret_why, 0,
 		              "the device has %u receive but only %u transmit queues: make them "
 		              "equal with ethtool -L",
 		              link->n_rx_queues, link->n_tx_queues);
@@ -133,7 +119,7 @@ static int nic_open_queue(const struct nic *nic, uint32_t i, struct xsk_queue **
 
 	if (err < 0)
 		/* -EBUSY is for a device that another daemon or program has. */
-		return nic_why(ret_why, err == -EBUSY ? -EAGAIN : err, "queue %u: %s (%s)",
+		return why_set(ret_why, err == -EBUSY ? -EAGAIN : err, "queue %u: %s (%s)",
 		               params.queue, why, strerror(-err));
 	return 0;
 }
@@ -151,7 +137,7 @@ static int nic_open_taps(const struct nic *nic, struct nic_view *view, char **re
 	else if (nic->conf->miss == CONF_MISS_REDIRECT)
 		err = group_tap_open(priv->redirect_ifindex, 0, &view->redirect);
 	if (err < 0)
-		return nic_why(ret_why, err, "cannot open a packet socket: %s", strerror(-err));
+		return why_set(ret_why, err, "cannot open a packet socket: %s", strerror(-err));
 	return 0;
 }
 
@@ -174,7 +160,7 @@ int nic_view_open(struct nic *nic, struct nic_view **ret_view, char **ret_why)
 		return -EINVAL;
 	view = nic_view_new(n);
 	if (!view)
-		return nic_why(ret_why, -ENOMEM, "not enough memory");
+		return why_set(ret_why, -ENOMEM, "not enough memory");
 	nic_view_set_link(nic, view);
 	for (uint32_t i = 0; i < n && !err; i++)
 		err = nic_open_queue(nic, i, &view->queues[i], ret_why);
@@ -266,7 +252,7 @@ int nic_bind_sockets(struct nic *nic, char **ret_why)
 	for (uint32_t i = 0; i < view->n_queues && !err; i++)
 		err = nic_bind_socket(nic, view->queues[i]);
 	if (err < 0)
-		return nic_why(ret_why, err, "cannot fill the steering maps: %s", strerror(-err));
+		return why_set(ret_why, err, "cannot fill the steering maps: %s", strerror(-err));
 	nic_warn_vlan(nic);
 	return 0;
 }

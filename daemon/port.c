@@ -17,6 +17,7 @@
 #include "loop.h"
 #include "nic.h"
 #include "port.h"
+#include "why.h"
 
 #define PORT_RETRY_MIN_MS 100
 #define PORT_RETRY_MAX_MS 2000
@@ -32,7 +33,8 @@ struct port_conn {
 	struct loop_source *dev_source; /* the attached front end */
 	struct loop_source *retry;      /* listen: false */
 	uint32_t retry_ms;
-	struct port_rxset *rxset; /* owner of what port->rxset shows */
+	struct port_rxset *rxset;     /* owner of what port->rxset shows */
+	struct port_rxset *old_rxset; /* replaced; workers may use it until the next quiesce() */
 	bool up;
 	bool told_connect_error;
 	uint64_t since_ms, n_connects;
@@ -52,27 +54,22 @@ static void port_note_error(struct port *port, const char *fmt, ...)
 	log_warn("port %s: %s", port->conf->name, port->conn->last_error);
 }
 
-static bool port_format(char **ret, const char *fmt, ...) printf_like(2, 3);
-static bool port_format(char **ret, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vasprintf(ret, fmt, ap);
-	va_end(ap);
-	if (n < 0)
-		*ret = NULL;
-	return n >= 0;
-}
-
 /* ---- what the device tells ------------------------------------------------------------------ */
 
 static void port_dev_quiesce(void *arg)
 {
+	struct port_conn *c = ((struct port *)arg)->conn;
+
+	c->ops->quiesce(c->owner);
+	free(c->old_rxset);
+	c->old_rxset = NULL;
+}
+
+static void port_dev_wake(void *arg)
+{
 	struct port *port = arg;
 
-	port->conn->ops->quiesce(port->conn->owner);
+	port->conn->ops->wake(port->conn->owner, port);
 }
 
 static bool port_ring_usable(struct vhost_vq *vq)
@@ -111,22 +108,23 @@ static void port_set_up(struct port *port, bool up)
 	c->ops->state_changed(c->owner, port);
 }
 
+/* The device waits for the workers after this, once for all that was replaced. */
 static void port_dev_rings_changed(void *arg)
 {
 	struct port *port = arg;
 	struct port_conn *c = port->conn;
-	struct port_rxset *old = c->rxset, *set = port_build_rxset(port);
+	struct port_rxset *set = port_build_rxset(port);
 
 	if (!set) {
 		log_error("port %s: out of memory; the change of its rings is lost",
 		          port->conf->name);
 		return;
 	}
+	assert(!c->old_rxset);
+	c->old_rxset = c->rxset;
 	c->rxset = set;
 	atomic_store_explicit(&port->rxset, set, memory_order_release);
 	c->ops->rings_changed(c->owner, port);
-	c->ops->quiesce(c->owner);
-	free(old);
 	port_set_up(port, set->n > 0);
 }
 
@@ -153,6 +151,7 @@ static void port_dev_refused(void *arg, const char *text)
 
 static const struct vhost_dev_ops port_dev_ops = {
 	.quiesce = port_dev_quiesce,
+	.wake = port_dev_wake,
 	.rings_changed = port_dev_rings_changed,
 	.info = port_dev_info,
 	.warn = port_dev_warn,
@@ -298,9 +297,9 @@ static int port_clear_stale(const struct port *port, const struct sockaddr_un *a
 	if (lstat(addr->sun_path, &st) < 0)
 		return 0;
 	if (!S_ISSOCK(st.st_mode)) {
-		port_format(ret_why, "port %s: %s exists and is not a socket; remove it",
-		            port->conf->name, addr->sun_path);
-		return -EEXIST;
+		return why_set(ret_why, -EEXIST,
+		               "port %s: %s exists and is not a socket; remove it",
+		               port->conf->name, addr->sun_path);
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -308,9 +307,9 @@ static int port_clear_stale(const struct port *port, const struct sockaddr_un *a
 	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN) {
 		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
 			cred.pid = 0;
-		port_format(ret_why, "port %s: socket %s is served by pid %d already",
-		            port->conf->name, addr->sun_path, cred.pid);
-		err = -EADDRINUSE;
+		err = why_set(ret_why, -EADDRINUSE,
+		              "port %s: socket %s is served by pid %d already", port->conf->name,
+		              addr->sun_path, cred.pid);
 	} else if (unlink(addr->sun_path) < 0 && errno != ENOENT) {
 		err = -errno;
 	}
@@ -362,8 +361,8 @@ static int port_listen(struct port *port, char **ret_why)
 		return 0;
 fail:
 	if (!*ret_why)
-		port_format(ret_why, "port %s: cannot listen on %s: %s", port->conf->name,
-		            port->conf->socket, strerror(-err));
+		why_set(ret_why, err, "port %s: cannot listen on %s: %s", port->conf->name,
+		        port->conf->socket, strerror(-err));
 	return err;
 }
 
@@ -449,7 +448,7 @@ int port_new(const struct conf *conf, uint32_t index, struct nic *nic, uint16_t 
 	err = port_init(port, mtu, ret_why);
 	if (err < 0) {
 		if (!*ret_why)
-			port_format(ret_why, "port %s: %s", port->conf->name, strerror(-err));
+			why_set(ret_why, err, "port %s: %s", port->conf->name, strerror(-err));
 		port_free(port);
 		return err;
 	}
@@ -531,6 +530,7 @@ const char *port_to_drop_name(enum port_to_drop reason)
 	static const char *const names[] = {
 		[PORT_TO_NO_BUFFER] = "no-buffer",
 		[PORT_TO_TOO_BIG] = "too-big",
+		[PORT_TO_GUEST_MEMORY] = "guest-memory",
 	};
 
 	static_assert(ARRAY_SIZE(names) == PORT_TO_N, "a name for each reason");

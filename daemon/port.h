@@ -40,8 +40,9 @@ enum port_from_drop {
 
 /* Why a frame for a guest was not delivered. Keep port_to_drop_name() in step. */
 enum port_to_drop {
-	PORT_TO_NO_BUFFER, /* the guest posted too few receive buffers */
-	PORT_TO_TOO_BIG,   /* longer than a receive buffer of a guest without mergeable buffers */
+	PORT_TO_NO_BUFFER,    /* the guest posted too few receive buffers */
+	PORT_TO_GUEST_MEMORY, /* the receive buffers' memory cannot be used yet */
+	PORT_TO_TOO_BIG, /* longer than a receive buffer of a guest without mergeable buffers */
 	PORT_TO_N
 };
 
@@ -66,6 +67,7 @@ struct port_ops {
 	void (*state_changed)(void *owner, struct port *port);
 	/* See vhost_dev_ops. */
 	void (*quiesce)(void *owner);
+	void (*wake)(void *owner, struct port *port);
 };
 
 struct port {

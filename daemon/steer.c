@@ -37,6 +37,7 @@
 
 #include "log.h"
 #include "steer_priv.h"
+#include "why.h"
 #include "steer.skel.h"
 
 static const char *const steer_map_names[STEER_N_MAPS] = {
@@ -53,21 +54,6 @@ static const char *const steer_link_names[STEER_N_LINKS] = {
 	[STEER_LINK_NIC] = "link",
 	[STEER_LINK_BACK] = "link_back",
 };
-
-/* Return @err, with a sentence for the user. */
-static int printf_like(3, 4) steer_fail(char **ret_why, int err, const char *fmt, ...)
-{
-	va_list ap;
-	char *why;
-
-	va_start(ap, fmt);
-	if (vasprintf(&why, fmt, ap) < 0)
-		why = NULL;
-	va_end(ap);
-	free(*ret_why);
-	*ret_why = why;
-	return err;
-}
 
 /* libbpf's explanations (the verifier's log among them) go to the debug log. */
 static int __attribute__((format(printf, 2, 0)))
@@ -180,10 +166,10 @@ static int steer_make_folder(const char *pin_dir, const char *dir, char **ret_wh
 		*strrchr(part, '/') = '\0';
 	if ((unsigned long)fs.f_type != BPF_FS_MAGIC) {
 		free(part);
-		return steer_fail(ret_why, -ENOTDIR,
-		                  "pin-dir %s is not on a BPF file system: mount -t bpf bpf "
-		                  "/sys/fs/bpf",
-		                  pin_dir);
+		return why_set(ret_why, -ENOTDIR,
+		               "pin-dir %s is not on a BPF file system: mount -t bpf bpf "
+		               "/sys/fs/bpf",
+		               pin_dir);
 	}
 	/* Put one part after the other back. */
 	while (!err && strlen(part) < strlen(dir)) {
@@ -192,8 +178,7 @@ static int steer_make_folder(const char *pin_dir, const char *dir, char **ret_wh
 	}
 	free(part);
 	if (err < 0)
-		return steer_fail(ret_why, err, "cannot make the folder %s: %s", dir,
-		                  strerror(-err));
+		return why_set(ret_why, err, "cannot make the folder %s: %s", dir, strerror(-err));
 	return 0;
 }
 
@@ -300,8 +285,8 @@ static int steer_adopt_link(struct steer *steer, enum steer_link_id id, uint32_t
 	if (fd == -ENOENT)
 		return 0;
 	if (fd < 0)
-		return steer_fail(ret_why, fd, "cannot open %s/%s: %s", steer->dir,
-		                  steer_link_names[id], strerror(-fd));
+		return why_set(ret_why, fd, "cannot open %s/%s: %s", steer->dir,
+		               steer_link_names[id], strerror(-fd));
 	steer->links[id] = fd;
 	if (steer_link_info(fd, &info) < 0 || !info.xdp.ifindex) {
 		log_info("nic %s: the device of %s is gone, attaching again", steer->nic,
@@ -312,10 +297,10 @@ static int steer_adopt_link(struct steer *steer, enum steer_link_id id, uint32_t
 	if (steer_query(info.xdp.ifindex, &query) < 0 || query.prog_id != info.prog_id) {
 		close(fd);
 		steer->links[id] = -1;
-		return steer_fail(ret_why, -EBUSY,
-		                  "%s/%s is attached in another network namespace: give this "
-		                  "daemon a pin-dir of its own",
-		                  steer->dir, steer_link_names[id]);
+		return why_set(ret_why, -EBUSY,
+		               "%s/%s is attached in another network namespace: give this "
+		               "daemon a pin-dir of its own",
+		               steer->dir, steer_link_names[id]);
 	}
 	if (info.xdp.ifindex != ifindex || steer->generic != !!query.skb_prog_id) {
 		log_info("nic %s: %s is attached to another device or in another mode, attaching "
@@ -339,8 +324,8 @@ static int steer_check_hook(const struct steer *steer, enum steer_link_id id, ui
 		return 0;
 	err = steer_query(ifindex, &query);
 	if (err < 0)
-		return steer_fail(ret_why, err, "cannot ask for the XDP program of device %u: %s",
-		                  ifindex, strerror(-err));
+		return why_set(ret_why, err, "cannot ask for the XDP program of device %u: %s",
+		               ifindex, strerror(-err));
 	if (!query.prog_id)
 		return 0;
 	fd = bpf_prog_get_fd_by_id(query.prog_id);
@@ -348,12 +333,11 @@ static int steer_check_hook(const struct steer *steer, enum steer_link_id id, ui
 		(void)bpf_obj_get_info_by_fd(fd, &info, &len);
 		close(fd);
 	}
-	return steer_fail(
-		ret_why, -EBUSY,
-		"another XDP program (id %u%s%s) is attached to %s: stop the program that "
-		"owns it, or remove it with `ip link set dev DEVICE xdp off`",
-		query.prog_id, info.name[0] ? ", name " : "", info.name,
-		id == STEER_LINK_NIC ? "the device" : "the redirect device");
+	return why_set(ret_why, -EBUSY,
+	               "another XDP program (id %u%s%s) is attached to %s: stop the program that "
+	               "owns it, or remove it with `ip link set dev DEVICE xdp off`",
+	               query.prog_id, info.name[0] ? ", name " : "", info.name,
+	               id == STEER_LINK_NIC ? "the device" : "the redirect device");
 }
 
 /* ------------------------------------------------------------------ load and attach */
@@ -406,8 +390,8 @@ static int steer_load(struct steer *steer, char **ret_why)
 	int err;
 
 	if (!skel)
-		return steer_fail(ret_why, -ENOMEM, "cannot read the steering program: %s",
-		                  strerror(errno));
+		return why_set(ret_why, -ENOMEM, "cannot read the steering program: %s",
+		               strerror(errno));
 	if (steer_adopt_maps(steer, skel->obj)) {
 		steer->adopted = true;
 		err = steer_reuse_maps(steer, skel->obj);
@@ -425,13 +409,13 @@ static int steer_load(struct steer *steer, char **ret_why)
 		err = steer_take_fds(steer, skel);
 	steer_bpf__destroy(skel);
 	if (err == -EPERM)
-		return steer_fail(ret_why, err,
-		                  "loading the steering program needs CAP_BPF and CAP_NET_ADMIN");
+		return why_set(ret_why, err,
+		               "loading the steering program needs CAP_BPF and CAP_NET_ADMIN");
 	if (err < 0)
-		return steer_fail(ret_why, err,
-		                  "the kernel refuses the steering program: %s (the debug log has "
-		                  "its reasons)",
-		                  strerror(-err));
+		return why_set(ret_why, err,
+		               "the kernel refuses the steering program: %s (the debug log has "
+		               "its reasons)",
+		               strerror(-err));
 	return 0;
 }
 
@@ -441,8 +425,8 @@ static int steer_pin_maps(struct steer *steer, char **ret_why)
 		int err = steer_pin_put(steer->dir, steer_map_names[i], steer->maps[i]);
 
 		if (err < 0)
-			return steer_fail(ret_why, err, "cannot pin %s/%s: %s", steer->dir,
-			                  steer_map_names[i], strerror(-err));
+			return why_set(ret_why, err, "cannot pin %s/%s: %s", steer->dir,
+			               steer_map_names[i], strerror(-err));
 	}
 	return 0;
 }
@@ -454,25 +438,24 @@ static int steer_attach_failed(const struct steer *steer, enum steer_link_id id,
 
 	switch (err) {
 	case -EOPNOTSUPP:
-		return steer_fail(ret_why, err, "%s has no %s XDP%s", device,
-		                  steer->generic ? "generic" : "native",
-		                  steer->generic ? "" : ": set xdp-mode: generic");
+		return why_set(ret_why, err, "%s has no %s XDP%s", device,
+		               steer->generic ? "generic" : "native",
+		               steer->generic ? "" : ": set xdp-mode: generic");
 	case -EBUSY:
 	case -EEXIST:
-		return steer_fail(ret_why, -EBUSY, "another XDP program was attached to %s",
-		                  device);
+		return why_set(ret_why, -EBUSY, "another XDP program was attached to %s", device);
 	case -EPERM:
-		return steer_fail(ret_why, err, "attaching to %s needs CAP_NET_ADMIN", device);
+		return why_set(ret_why, err, "attaching to %s needs CAP_NET_ADMIN", device);
 	case -ENOSPC:
-		return steer_fail(ret_why, err,
-		                  "%s has too few receive queues for XDP: give it as many as "
-		                  "its peer has transmit queues (ethtool -L)",
-		                  device);
+		return why_set(ret_why, err,
+		               "%s has too few receive queues for XDP: give it as many as "
+		               "its peer has transmit queues (ethtool -L)",
+		               device);
 	default:
-		return steer_fail(ret_why, err,
-		                  "cannot attach the steering program to %s in %s "
-		                  "mode: %s",
-		                  device, steer->generic ? "generic" : "native", strerror(-err));
+		return why_set(ret_why, err,
+		               "cannot attach the steering program to %s in %s "
+		               "mode: %s",
+		               device, steer->generic ? "generic" : "native", strerror(-err));
 	}
 }
 
@@ -500,8 +483,8 @@ static int steer_attach(struct steer *steer, enum steer_link_id id, uint32_t ifi
 	err = steer_pin_put(steer->dir, steer_link_names[id], steer->links[id]);
 	if (err < 0) {
 		steer_link_drop(steer->dir, id, &steer->links[id]);
-		return steer_fail(ret_why, err, "cannot pin %s/%s: %s", steer->dir,
-		                  steer_link_names[id], strerror(-err));
+		return why_set(ret_why, err, "cannot pin %s/%s: %s", steer->dir,
+		               steer_link_names[id], strerror(-err));
 	}
 	return 0;
 }
@@ -560,8 +543,7 @@ static int steer_bring_up(struct steer *steer, const struct steer_params *params
 	if (!err)
 		err = steer_reset_queues(steer);
 	if (err < 0)
-		return steer_fail(ret_why, err, "cannot fill the steering maps: %s",
-		                  strerror(-err));
+		return why_set(ret_why, err, "cannot fill the steering maps: %s", strerror(-err));
 	if (!steer->adopted)
 		err = steer_pin_maps(steer, ret_why);
 	if (!err)
@@ -584,7 +566,7 @@ int steer_open(const struct steer_params *params, struct steer **ret_steer, char
 		err = steer_bring_up(steer, params, &why);
 	if (err < 0) {
 		if (!why)
-			(void)steer_fail(&why, err, "%s", strerror(-err));
+			(void)why_set(&why, err, "%s", strerror(-err));
 		steer_close(steer);
 		if (ret_why)
 			*ret_why = why;

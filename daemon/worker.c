@@ -146,7 +146,7 @@ static bool worker_arm(struct worker_plan *plan)
 		struct fwd_guest_source *src = &plan->guests[i];
 		const struct vhost_vq_map *map = vhost_vq_get_map(src->vq);
 
-		if (!map || src->blocked_since_ns)
+		if (!map || src->blocked_since_ns || src->waiting)
 			continue;
 		vhost_vq_use_map(src->vq, map);
 		if (src->vq->notify_on)
@@ -300,7 +300,7 @@ fail:
 	return err;
 }
 
-static void worker_wake(struct worker *w)
+void worker_wake(struct worker *w)
 {
 	uint64_t one = 1;
 	ssize_t n = write(w->wake_fd, &one, sizeof(one));

@@ -53,7 +53,7 @@ struct worker_params {
 	uint32_t n_workers;
 	int cpu;
 	uint32_t busy_poll_us;
-	void (*ring_failed)(void *owner); /* or memory was lost; called on the worker */
+	void (*ring_failed)(void *owner); /* or waits, or memory was lost; called on the worker */
 	void *owner;
 };
 
@@ -81,6 +81,9 @@ struct worker_plan *worker_swap_plan(struct worker *worker, struct worker_plan *
 /** worker_quiesce() - return when no worker holds a pointer from before the call. Control thread.
  */
 void worker_quiesce(void);
+
+/** worker_wake() - end the worker's sleep: it makes a round and asks for kicks anew. Any thread. */
+void worker_wake(struct worker *worker);
 
 /** worker_watch() - let @fd end the worker's sleep. @fd is borrowed. Return: 0 or -errno. */
 int worker_watch(struct worker *worker, int fd);

@@ -26,6 +26,17 @@ static struct vhost_desc chain_desc_at(const uint8_t *table, uint32_t i, bool pa
 	return chain_desc_of(le64toh(word[0]), le64toh(word[1]), packed);
 }
 
+/* An address that is not in the table: wrong, or not usable yet. */
+static cold_noinline enum vhost_vq_fault chain_missing(struct vhost_vq *vq,
+                                                       const struct vhost_vq_map *map, uint64_t gpa,
+                                                       uint32_t len, bool write)
+{
+	if (!map->partial)
+		return VHOST_VQ_BAD_ADDRESS;
+	vhost_vq_want(vq, gpa, len, write);
+	return VHOST_VQ_WAIT;
+}
+
 /* Append one part of a buffer, cut where guest memory goes from one region to the next. */
 static enum vhost_vq_fault chain_add(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                      const struct vhost_desc *d, bool write,
@@ -49,7 +60,7 @@ static enum vhost_vq_fault chain_add(struct vhost_vq *vq, const struct vhost_vq_
 		if (unlikely(!host)) {
 			r = vhost_mem_find(map->mem, gpa, 1);
 			if (!r)
-				return VHOST_VQ_BAD_ADDRESS;
+				return chain_missing(vq, map, gpa, left, write);
 			host = r->host + (gpa - r->gpa);
 			/* Less than left, else the range had been inside the region. */
 			len = (uint32_t)(r->size - (gpa - r->gpa));
@@ -78,7 +89,7 @@ static enum vhost_vq_fault chain_indirect(struct vhost_vq *vq, const struct vhos
 	/* A table that crosses regions would need a copy; no driver makes one. */
 	table = vhost_mem_gpa(map->mem, &vq->hint, outer->gpa, outer->len);
 	if (!table)
-		return VHOST_VQ_BAD_ADDRESS;
+		return chain_missing(vq, map, outer->gpa, outer->len, false);
 	for (uint32_t walked = 0; walked < n; walked++) {
 		struct vhost_desc d = chain_desc_at(table, i, map->packed);
 
@@ -233,5 +244,15 @@ void vhost_segs_copy(const struct vhost_segs *dst, const struct vhost_segs *src,
 			si++;
 			soff = 0;
 		}
+	}
+}
+
+void vhost_segs_log(const struct vhost_segs *segs, const struct vhost_vq_map *map, uint32_t len)
+{
+	for (uint32_t i = 0; len; i++) {
+		uint32_t n = min_u32(segs->seg[i].len, len);
+
+		vhost_log_wrote(map->log, map->mem, segs->seg[i].base, n);
+		len -= n;
 	}
 }

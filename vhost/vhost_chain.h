@@ -37,7 +37,8 @@ struct vhost_segs {
  *
  * Spec: virtio 1.3, 2.7.5 (descriptor table), 2.7.5.3 (indirect; after zero or more direct ones).
  * Context: the worker that owns the ring. Does not allocate, log or block.
- * Return: VHOST_VQ_OK, or why the ring must be given up (the caller calls vhost_vq_fail()).
+ * Return: VHOST_VQ_OK; VHOST_VQ_WAIT if an address cannot be used yet (listed, see vhost_vq_ask());
+ * or why the ring must be given up (the caller calls vhost_vq_fail()).
  */
 enum vhost_vq_fault vhost_split_chain(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                       uint16_t head, bool write, struct vhost_segs *segs);
@@ -67,5 +68,9 @@ void vhost_segs_skip(struct vhost_segs *segs, uint32_t len);
  * Both have at least @len bytes.
  */
 void vhost_segs_copy(const struct vhost_segs *dst, const struct vhost_segs *src, uint32_t len);
+
+/** vhost_segs_log() - the first @len bytes of a list in guest memory were written. @map->log is set
+ */
+void vhost_segs_log(const struct vhost_segs *segs, const struct vhost_vq_map *map, uint32_t len);
 
 #endif

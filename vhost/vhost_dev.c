@@ -98,13 +98,15 @@ uint64_t vhost_dev_default_features(void)
 	       VHOST_BIT(VIRTIO_NET_F_MRG_RXBUF) | VHOST_BIT(VIRTIO_RING_F_INDIRECT_DESC) |
 	       VHOST_BIT(VIRTIO_RING_F_EVENT_IDX) | VHOST_BIT(VIRTIO_F_IN_ORDER) |
 	       VHOST_BIT(VIRTIO_NET_F_MQ) | VHOST_BIT(VIRTIO_F_ANY_LAYOUT) |
-	       VHOST_BIT(VIRTIO_NET_F_MTU) | VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
+	       VHOST_BIT(VIRTIO_NET_F_MTU) | VHOST_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |
+	       VHOST_BIT(VHOST_F_LOG_ALL) | VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
 }
 
 uint64_t vhost_dev_default_protocol_features(void)
 {
-	return VHOST_BIT(VHOST_PROTO_MQ) | VHOST_BIT(VHOST_PROTO_REPLY_ACK) |
-	       VHOST_BIT(VHOST_PROTO_NET_MTU) | VHOST_BIT(VHOST_PROTO_CONFIGURE_MEM_SLOTS) |
+	return VHOST_BIT(VHOST_PROTO_MQ) | VHOST_BIT(VHOST_PROTO_LOG_SHMFD) |
+	       VHOST_BIT(VHOST_PROTO_REPLY_ACK) | VHOST_BIT(VHOST_PROTO_NET_MTU) |
+	       VHOST_BIT(VHOST_PROTO_INFLIGHT_SHMFD) | VHOST_BIT(VHOST_PROTO_CONFIGURE_MEM_SLOTS) |
 	       VHOST_BIT(VHOST_PROTO_STATUS);
 }
 
@@ -176,6 +178,14 @@ void vhost_dev_retire_fd(struct vhost_dev *dev, int fd)
 	dev->must_wait = true;
 }
 
+void vhost_dev_set_inflight(struct vhost_dev *dev, struct vhost_inflight *area)
+{
+	assert(!dev->old_inflight);
+	dev->old_inflight = dev->inflight;
+	dev->inflight = area;
+	dev->must_wait |= dev->old_inflight != NULL;
+}
+
 static void free_replaced(struct vhost_dev *dev)
 {
 	while (dev->old_maps) {
@@ -186,6 +196,10 @@ static void free_replaced(struct vhost_dev *dev)
 	}
 	vhost_mem_free(dev->old_mem);
 	dev->old_mem = NULL;
+	vhost_inflight_free(dev->old_inflight);
+	dev->old_inflight = NULL;
+	vhost_log_free(dev->old_log);
+	dev->old_log = NULL;
 	while (dev->n_old_fds > 0)
 		close(dev->old_fds[--dev->n_old_fds]);
 }
@@ -261,11 +275,18 @@ void vhost_dev_detach(struct vhost_dev *dev)
 		dev->mem = NULL;
 		dev->must_wait = true;
 	}
+	vhost_dev_set_inflight(dev, NULL);
+	if (dev->log) {
+		dev->old_log = dev->log;
+		dev->log = NULL;
+		dev->must_wait = true;
+	}
 	vhost_dev_settle(dev);
 	for (uint16_t i = 0; i < dev->n_vqs; i++)
 		vhost_vq_reset(&dev->vqs[i]);
 	vhost_io_close(&dev->io);
 	dev->features = dev->protocol_features = dev->warned_ids = 0;
+	dev->log_gap = false;
 	dev->mtu = 0;
 	dev->status = 0;
 	dev->broken = false;
@@ -315,20 +336,28 @@ static uint32_t stop_given_up(struct vhost_dev *dev)
 static uint32_t stop_lost_memory(struct vhost_dev *dev)
 {
 	uint64_t events = vhost_sigbus_events();
+	const char *what = NULL;
 	uint32_t n = 0;
 
 	if (events == dev->sigbus_seen)
 		return 0;
 	dev->sigbus_seen = events;
-	if (!vhost_mem_lost(dev->mem))
+	if (vhost_mem_lost(dev->mem))
+		what = "guest memory";
+	else if (vhost_inflight_lost(dev->inflight))
+		what = "the area of SET_INFLIGHT_FD";
+	else if (vhost_log_lost(dev->log))
+		what = "the dirty log";
+	if (!what)
 		return 0;
 	for (uint16_t i = 0; i < dev->n_vqs; i++) {
 		n += dev->vqs[i].started;
 		vhost_vq_stop(dev, &dev->vqs[i]);
 	}
 	vhost_dev_warn(dev,
-	               "guest memory disappeared: the file behind a region was truncated, or its "
-	               "file system is full");
+	               "%s disappeared: the file behind it was truncated, or its file "
+	               "system is full",
+	               what);
 	dev->broken = true;
 	shutdown(dev->io.fd, SHUT_RDWR);
 	return n;

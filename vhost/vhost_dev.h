@@ -36,6 +36,12 @@ struct vhost_dev_ops {
 	void (*rings_changed)(void *owner);
 
 	/*
+	 * Rings that waited for memory can go on: wake the workers that serve them. Called after
+	 * maps with that memory are published.
+	 */
+	void (*wake)(void *owner);
+
+	/*
 	 * Negotiation reached a state worth telling: features acked, device ready. @text is one
 	 * line for the log, without the port's name.
 	 */

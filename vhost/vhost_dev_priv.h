@@ -10,6 +10,7 @@
 #define VHOST_DEV_PRIV_H
 
 #include "vhost_dev.h"
+#include "vhost_inflight.h"
 #include "vhost_io.h"
 
 /* Lines for the log that a peer can cause: some at once, then one a second. */
@@ -41,6 +42,9 @@ struct vhost_dev {
 	uint64_t protocol_features;
 	uint64_t warned_ids; /* bit per request that was warned about as unsupported */
 	struct vhost_mem *mem;
+	struct vhost_inflight *inflight; /* SET_INFLIGHT_FD, or NULL */
+	struct vhost_log *log;           /* last SET_LOG_BASE; in use while LOG_ALL is acked */
+	bool log_gap; /* a ring was started with LOG_ALL, and no SET_LOG_BASE came since */
 	uint16_t mtu;
 	uint8_t status;
 	bool broken;
@@ -54,6 +58,8 @@ struct vhost_dev {
 	bool must_wait;
 	struct vhost_map_node *old_maps;
 	struct vhost_mem *old_mem;
+	struct vhost_inflight *old_inflight;
+	struct vhost_log *old_log;
 	uint32_t n_old_fds;
 	int *old_fds; /* room for two per ring */
 };
@@ -65,6 +71,9 @@ void vhost_dev_settle(struct vhost_dev *dev);
 
 /** vhost_dev_retire_fd() - close a kick or call descriptor once no worker uses it. Takes -1. */
 void vhost_dev_retire_fd(struct vhost_dev *dev, int fd);
+
+/** vhost_dev_set_inflight() - take @area, or NULL; the one before goes when no worker uses it */
+void vhost_dev_set_inflight(struct vhost_dev *dev, struct vhost_inflight *area);
 
 /** vhost_dev_warn() - one line for the log, unless there were many lately */
 void vhost_dev_warn(struct vhost_dev *dev, const char *format, ...) printf_like(2, 3);

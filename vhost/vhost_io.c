@@ -25,6 +25,7 @@ static void msg_reset(struct vhost_io *io)
 {
 	io->have = 0;
 	io->msg.n_fds = 0;
+	io->msg.reply_fd = -1;
 }
 
 void vhost_io_init(struct vhost_io *io)
@@ -64,6 +65,8 @@ void vhost_io_done(struct vhost_io *io)
 	for (uint32_t i = 0; i < io->msg.n_fds; i++)
 		if (io->msg.fds[i] >= 0)
 			close(io->msg.fds[i]);
+	if (io->msg.reply_fd >= 0)
+		close(io->msg.reply_fd);
 	msg_reset(io);
 }
 

@@ -12,6 +12,7 @@ struct vhost_request {
 	union vhost_msg_payload payload;
 	int fds[VHOST_MSG_MAX_FDS]; /* owned by the message; -1 where claimed */
 	uint32_t n_fds;
+	int reply_fd; /* a handler's, to go with the answer; owned by the message, -1: none */
 };
 
 /* A connection: the socket, and the message that is on its way in. */

@@ -2,74 +2,14 @@
 /*
  * vhost_mem.c - map guest memory and build the tables that translate its addresses
  *
- * Guest memory is never locked and never touched before a worker needs it: both would break
- * post-copy migration and make a sparse guest resident. Each region has its own mapping, counted
- * by the tables that hold it; tables are copied, never changed, see vhost_mem.h.
+ * Each region has its own mapping, counted by the tables that hold it; tables are copied, never
+ * changed, see vhost_mem.h.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
+#include "vhost_mapping.h"
 #include "vhost_mem.h"
-#include "vhost_sigbus.h"
-
-#ifndef FUSE_SUPER_MAGIC
-#define FUSE_SUPER_MAGIC 0x65735546
-#endif
-
-/* Control thread only: the count needs no atomics. */
-struct vhost_mapping {
-	uint32_t refs;
-	void *addr;
-	size_t len;
-	struct vhost_sigbus_slot *slot;
-};
-
-static void mapping_unref(struct vhost_mapping *m)
-{
-	if (!m || --m->refs > 0)
-		return;
-	vhost_sigbus_remove(m->slot);
-	if (m->addr != MAP_FAILED)
-		munmap(m->addr, m->len);
-	free(m);
-}
-
-/* Is this a file whose pages we may wait for? @ret_page: its page size. */
-static int check_file(int fd, uint64_t end, size_t *ret_page, const char **why)
-{
-	struct statfs fs;
-	struct stat st;
-
-	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0) {
-		int err = -errno;
-
-		*why = "descriptor of a memory region cannot be examined";
-		return err;
-	}
-	if (!S_ISREG(st.st_mode)) {
-		*why = "descriptor of a memory region is not a file";
-		return -EINVAL;
-	}
-	if (fs.f_type == FUSE_SUPER_MAGIC) {
-		/* Its owner answers page faults, or does not, and would hold a worker up. */
-		*why = "file behind a memory region is on a FUSE file system";
-		return -EINVAL;
-	}
-	if (st.st_size < 0 || (uint64_t)st.st_size < end) {
-		*why = "file behind a memory region is shorter than offset and size say";
-		return -EINVAL;
-	}
-	*ret_page = (size_t)sysconf(_SC_PAGESIZE);
-	if (fs.f_type == HUGETLBFS_MAGIC && (size_t)st.st_blksize > *ret_page)
-		*ret_page = (size_t)st.st_blksize;
-	return 0;
-}
 
 static int check_desc(const struct vhost_region_desc *d, const char **why)
 {
@@ -124,55 +64,6 @@ static int check_against(const struct vhost_mem *mem, const struct vhost_region_
 	return 0;
 }
 
-/*
- * map_region() - one region of a file, wholly
- *
- * A hugetlbfs file can be mapped only from a multiple of its page on, and munmap() wants whole
- * pages; so the mapping may begin before the region and end after it.
- */
-static int map_region(const struct vhost_region_desc *d, int fd, struct vhost_region *ret_region,
-                      const char **why)
-{
-	struct vhost_mapping *m;
-	uint64_t lead;
-	size_t page = 0;
-	int err;
-
-	err = check_file(fd, d->mmap_offset + d->size, &page, why);
-	if (err < 0)
-		return err;
-	m = malloc(sizeof(*m));
-	if (!m) {
-		*why = "out of memory";
-		return -ENOMEM;
-	}
-	lead = d->mmap_offset & (page - 1);
-	*m = (struct vhost_mapping){.refs = 1, .len = (lead + d->size + page - 1) & ~(page - 1)};
-	m->addr = mmap(NULL, m->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
-	               (off_t)(d->mmap_offset - lead));
-	if (m->addr == MAP_FAILED) {
-		err = -errno;
-		*why = "mmap of a memory region failed";
-		goto fail;
-	}
-	/* A core file must hold our state, not the guests'. Advice: its failure is harmless. */
-	(void)madvise(m->addr, m->len, MADV_DONTDUMP);
-	err = vhost_sigbus_add(m->addr, m->len, page, &m->slot);
-	if (err < 0) {
-		*why = "no protection against SIGBUS for a memory region";
-		goto fail;
-	}
-	*ret_region = (struct vhost_region){.gpa = d->gpa,
-	                                    .size = d->size,
-	                                    .uva = d->uva,
-	                                    .host = (uint8_t *)m->addr + lead,
-	                                    .mapping = m};
-	return 0;
-fail:
-	mapping_unref(m);
-	return err;
-}
-
 static struct vhost_mem *mem_alloc(uint32_t n)
 {
 	return calloc(1, sizeof(struct vhost_mem) + n * sizeof(struct vhost_region));
@@ -201,7 +92,9 @@ static int mem_map_into(struct vhost_mem *mem, const struct vhost_region_desc *d
 	err = check_against(mem, desc, why);
 	if (err < 0)
 		return err;
-	err = map_region(desc, fd, &region, why);
+	region = (struct vhost_region){.gpa = desc->gpa, .size = desc->size, .uva = desc->uva};
+	err = vhost_mapping_new(fd, desc->mmap_offset, desc->size, &region.mapping, &region.host,
+	                        why);
 	if (err < 0)
 		return err;
 	mem_insert(mem, &region);
@@ -246,8 +139,8 @@ static struct vhost_mem *mem_copy(const struct vhost_mem *old, const struct vhos
 	for (uint32_t i = 0; i < n; i++) {
 		if (&old->regions[i] == without)
 			continue;
-		mem->regions[mem->n_regions] = old->regions[i];
-		mem->regions[mem->n_regions++].mapping->refs++;
+		mem->regions[mem->n_regions++] = old->regions[i];
+		vhost_mapping_ref(old->regions[i].mapping);
 	}
 	return mem;
 }
@@ -295,7 +188,7 @@ void vhost_mem_free(struct vhost_mem *mem)
 	if (!mem)
 		return;
 	for (uint32_t i = 0; i < mem->n_regions; i++)
-		mapping_unref(mem->regions[i].mapping);
+		vhost_mapping_unref(mem->regions[i].mapping);
 	free(mem);
 }
 
@@ -311,7 +204,7 @@ uint64_t vhost_mem_bytes(const struct vhost_mem *mem)
 bool vhost_mem_lost(const struct vhost_mem *mem)
 {
 	for (uint32_t i = 0; mem && i < mem->n_regions; i++)
-		if (vhost_sigbus_lost(mem->regions[i].mapping->slot))
+		if (vhost_mapping_lost(mem->regions[i].mapping))
 			return true;
 	return false;
 }
@@ -326,6 +219,20 @@ void *vhost_mem_uva(const struct vhost_mem *mem, uint64_t uva, uint64_t len)
 			return r->host + off;
 	}
 	return NULL;
+}
+
+bool vhost_mem_gpa_of(const struct vhost_mem *mem, const void *host, uint64_t *ret_gpa)
+{
+	for (uint32_t i = 0; i < mem->n_regions; i++) {
+		const struct vhost_region *r = &mem->regions[i];
+		uint64_t off = (uint64_t)((uintptr_t)host - (uintptr_t)r->host);
+
+		if (off < r->size) {
+			*ret_gpa = r->gpa + off;
+			return true;
+		}
+	}
+	return false;
 }
 
 const struct vhost_region *vhost_mem_find(const struct vhost_mem *mem, uint64_t gpa, uint64_t len)

@@ -97,6 +97,12 @@ bool vhost_mem_lost(const struct vhost_mem *mem);
 /** vhost_mem_uva() - host address of a range in the front end's address space, or NULL. */
 void *vhost_mem_uva(const struct vhost_mem *mem, uint64_t uva, uint64_t len);
 
+/**
+ * vhost_mem_gpa_of() - guest-physical address of a byte that was translated by @mem
+ * Looks at one region after the other: not for the plain path. Return: false if it is in none.
+ */
+bool vhost_mem_gpa_of(const struct vhost_mem *mem, const void *host, uint64_t *ret_gpa);
+
 /** vhost_mem_find() - the region that holds all of [gpa, gpa + len), or NULL. Binary search. */
 const struct vhost_region *vhost_mem_find(const struct vhost_mem *mem, uint64_t gpa, uint64_t len);
 

@@ -59,6 +59,8 @@ static const struct vhost_op vhost_ops[] = {
 	OP(RESET_OWNER,            reset_owner,            0,  0, 0, 0, NO_RING,  false, false, 0),
 	OP(SET_MEM_TABLE,          set_mem_table, TABLE_HDR + TABLE_REG, TABLE_HDR + 8 * TABLE_REG,
 								  1, 8, NO_RING,  false, false, 0),
+	OP(SET_LOG_BASE,           set_log_base,          16, 16, 1, 1, NO_RING,  true,  false, PROTO(LOG_SHMFD)),
+	OP(SET_LOG_FD,             set_log_fd,             0,  8, 1, 1, NO_RING,  false, false, 0),
 	OP(SET_VRING_NUM,          set_vring_num,          8,  8, 0, 0, RING_U32, false, false, 0),
 	OP(SET_VRING_ADDR,         set_vring_addr,        40, 40, 0, 0, RING_U32, false, false, 0),
 	OP(SET_VRING_BASE,         set_vring_base,         8,  8, 0, 0, RING_U32, false, false, 0),
@@ -71,6 +73,8 @@ static const struct vhost_op vhost_ops[] = {
 	OP(GET_QUEUE_NUM,          get_queue_num,          0,  0, 0, 0, NO_RING,  true,  false, PROTO(MQ)),
 	OP(SET_VRING_ENABLE,       set_vring_enable,       8,  8, 0, 0, RING_U32, false, false, 0),
 	OP(NET_SET_MTU,            net_set_mtu,            8,  8, 0, 0, NO_RING,  false, false, PROTO(NET_MTU)),
+	OP(GET_INFLIGHT_FD,        get_inflight_fd,       20, 24, 0, 0, NO_RING,  true,  false, PROTO(INFLIGHT_SHMFD)),
+	OP(SET_INFLIGHT_FD,        set_inflight_fd,       20, 24, 1, 1, NO_RING,  false, false, PROTO(INFLIGHT_SHMFD)),
 	OP(GET_MAX_MEM_SLOTS,      get_max_mem_slots,      0,  0, 0, 0, NO_RING,  true,  false, PROTO(CONFIGURE_MEM_SLOTS)),
 	OP(ADD_MEM_REG,            add_mem_reg,           40, 40, 1, 1, NO_RING,  false, false, PROTO(CONFIGURE_MEM_SLOTS)),
 	OP(REM_MEM_REG,            rem_mem_reg,           40, 40, 0, 1, NO_RING,  false, false, PROTO(CONFIGURE_MEM_SLOTS)),
@@ -79,8 +83,6 @@ static const struct vhost_op vhost_ops[] = {
 #undef OP
 	/* Known by name only. The front end waits for an answer of its own to those marked true. */
 #define NOT_SERVED(id, answers) [VHOST_MSG_##id] = {.name = #id, .replies = answers}
-	NOT_SERVED(SET_LOG_BASE, true),
-	NOT_SERVED(SET_LOG_FD, false),
 	NOT_SERVED(SEND_RARP, false),
 	NOT_SERVED(SET_BACKEND_REQ_FD, false),
 	NOT_SERVED(IOTLB_MSG, false),
@@ -92,8 +94,6 @@ static const struct vhost_op vhost_ops[] = {
 	NOT_SERVED(POSTCOPY_ADVISE, true),
 	NOT_SERVED(POSTCOPY_LISTEN, false),
 	NOT_SERVED(POSTCOPY_END, true),
-	NOT_SERVED(GET_INFLIGHT_FD, true),
-	NOT_SERVED(SET_INFLIGHT_FD, false),
 	NOT_SERVED(GPU_SET_SOCKET, false),
 	NOT_SERVED(RESET_DEVICE, false),
 	NOT_SERVED(VRING_KICK, false),
@@ -151,9 +151,11 @@ static int check_row(struct vhost_dev *dev, const struct vhost_op *op,
 	return check_ring(dev, op, msg);
 }
 
-static int send_reply(struct vhost_dev *dev, uint32_t id, const void *payload, uint32_t size)
+/* @fd: borrowed, or -1 */
+static int send_reply(struct vhost_dev *dev, uint32_t id, const void *payload, uint32_t size,
+                      int fd)
 {
-	int err = vhost_io_reply(&dev->io, id, payload, size, -1);
+	int err = vhost_io_reply(&dev->io, id, payload, size, fd);
 
 	if (err == -EPROTO)
 		vhost_dev_warn(dev, "%s", dev->io.why);
@@ -165,7 +167,7 @@ static int send_ack(struct vhost_dev *dev, const struct vhost_request *msg, bool
 {
 	uint64_t value = failed;
 
-	return send_reply(dev, msg->hdr.id, &value, sizeof(value));
+	return send_reply(dev, msg->hdr.id, &value, sizeof(value), -1);
 }
 
 static bool wants_ack(const struct vhost_dev *dev, const struct vhost_request *msg)
@@ -217,7 +219,8 @@ int vhost_dispatch(struct vhost_dev *dev)
 	if (err == -EPROTO)
 		return err;
 	if (op->replies)
-		return err < 0 ? -EPROTO : send_reply(dev, id, &msg->payload, msg->hdr.size);
+		return err < 0 ? -EPROTO
+		               : send_reply(dev, id, &msg->payload, msg->hdr.size, msg->reply_fd);
 	if (wants_ack(dev, msg))
 		return send_ack(dev, msg, err < 0);
 	if (err < 0 && op->vital)

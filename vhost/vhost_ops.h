@@ -4,7 +4,8 @@
  *
  *   vhost_ops.c        the table of requests, and the dispatcher that enforces it
  *   vhost_ops_dev.c    the device as a whole: features, status, queues, MTU
- *   vhost_ops_mem.c    guest memory
+ *   vhost_ops_mem.c    guest memory, and what rings are tracked in
+ *   vhost_ops_log.c    the dirty log of a migration
  *   vhost_ops_ring.c   one ring
  *
  * A handler sees a message that fits its row of the table, and only judges what it means. It
@@ -30,6 +31,10 @@ int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_get_max_mem_slots(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_add_mem_reg(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_rem_mem_reg(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_get_inflight_fd(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_inflight_fd(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_log_base(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_log_fd(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_num(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_addr(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_base(struct vhost_dev *dev, struct vhost_request *msg);
@@ -52,6 +57,17 @@ int vhost_ops_refuse_nomem(struct vhost_dev *dev);
  * and may wait in vain.
  */
 void vhost_ops_republish_running(struct vhost_dev *dev);
+
+/**
+ * vhost_ops_check_log() - would every write to guest memory have its bit?
+ * @what: name of the message that asks for this combination, for the warning
+ * @log, @mem: may be NULL
+ *
+ * Without VHOST_F_LOG_ALL in @features, or without a log, nothing is logged.
+ * Return: 0, or -EINVAL (warned) when the log is too small for the memory.
+ */
+int vhost_ops_check_log(struct vhost_dev *dev, const char *what, uint64_t features,
+                        const struct vhost_log *log, const struct vhost_mem *mem);
 
 /** vhost_ops_enable_ring() - remember SET_VRING_ENABLE, and carry it out if the ring runs */
 int vhost_ops_enable_ring(struct vhost_dev *dev, struct vhost_vq *vq, bool on);

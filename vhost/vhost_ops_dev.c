@@ -36,6 +36,7 @@ int vhost_op_set_features(struct vhost_dev *dev, struct vhost_request *msg)
 	uint64_t excess = bits & ~dev->config.features;
 	bool changed = bits != dev->features;
 	char text[256];
+	int err;
 
 	if (excess) {
 		describe_bits(excess, vhost_feature_name, text, sizeof(text));
@@ -45,6 +46,9 @@ int vhost_op_set_features(struct vhost_dev *dev, struct vhost_request *msg)
 	/* Sent once per queue pair, and again on running rings around migration. */
 	if (!changed)
 		return 0;
+	err = vhost_ops_check_log(dev, "SET_FEATURES", bits, dev->log, dev->mem);
+	if (err < 0)
+		return err;
 	dev->features = bits;
 	vhost_ops_republish_running(dev);
 	describe_bits(bits, vhost_feature_name, text, sizeof(text));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* vhost_ops_mem.c - requests about guest memory */
+/* vhost_ops_mem.c - requests about guest memory, and about the area that outlives us */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -8,10 +8,17 @@
 /*
  * Put a new table in place of the current one: every running ring moves to a map that is
  * translated by it; a ring that does not lie in it any more is stopped. The old table goes when the
- * workers have moved.
+ * workers have moved. Takes @mem. Return: 0, or -EINVAL if the dirty log in use is too small for
+ * it.
  */
-static void replace_mem(struct vhost_dev *dev, struct vhost_mem *mem)
+static int replace_mem(struct vhost_dev *dev, const char *what, struct vhost_mem *mem)
 {
+	int err = vhost_ops_check_log(dev, what, dev->features, dev->log, mem);
+
+	if (err < 0) {
+		vhost_mem_free(mem);
+		return err;
+	}
 	assert(!dev->old_mem);
 	dev->old_mem = dev->mem;
 	dev->mem = mem;
@@ -19,6 +26,7 @@ static void replace_mem(struct vhost_dev *dev, struct vhost_mem *mem)
 	vhost_ops_republish_running(dev);
 	for (uint16_t i = 0; i < dev->n_vqs; i++)
 		vhost_vq_try_start(dev, &dev->vqs[i]); /* warns; the table itself is good */
+	return 0;
 }
 
 int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg)
@@ -42,8 +50,7 @@ int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg)
 		vhost_dev_warn(dev, "SET_MEM_TABLE: %s: %s", why, strerror(-err));
 		return err;
 	}
-	replace_mem(dev, mem);
-	return 0;
+	return replace_mem(dev, "SET_MEM_TABLE", mem);
 }
 
 int vhost_op_get_max_mem_slots(struct vhost_dev *dev, struct vhost_request *msg)
@@ -62,8 +69,7 @@ int vhost_op_add_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
 		vhost_dev_warn(dev, "ADD_MEM_REG: %s: %s", why, strerror(-err));
 		return err;
 	}
-	replace_mem(dev, mem);
-	return 0;
+	return replace_mem(dev, "ADD_MEM_REG", mem);
 }
 
 int vhost_op_rem_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
@@ -81,6 +87,53 @@ int vhost_op_rem_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
 		vhost_ops_refuse_nomem(dev);
 	if (err < 0)
 		return err;
-	replace_mem(dev, mem);
+	return replace_mem(dev, "REM_MEM_REG", mem);
+}
+
+/*
+ * The answer without a size and a descriptor means "none", which front ends take in their stride.
+ * What is made here belongs to the front end alone until it comes back with SET_INFLIGHT_FD.
+ */
+int vhost_op_get_inflight_fd(struct vhost_dev *dev, struct vhost_request *msg)
+{
+	struct vhost_msg_inflight *m = &msg->payload.inflight;
+	bool packed = dev->features & VHOST_BIT(VIRTIO_F_RING_PACKED);
+	int err = -EINVAL;
+
+	if (m->n_queues <= dev->n_vqs)
+		err = vhost_inflight_create(m->n_queues, m->queue_size, packed, &msg->reply_fd,
+		                            &m->size);
+	m->offset = 0;
+	if (err == 0)
+		return 0;
+	m->size = 0;
+	vhost_dev_warn(dev, "GET_INFLIGHT_FD: no area for %u rings of %u: %s", m->n_queues,
+	               m->queue_size, strerror(-err));
+	return 0;
+}
+
+int vhost_op_set_inflight_fd(struct vhost_dev *dev, struct vhost_request *msg)
+{
+	const struct vhost_msg_inflight *m = &msg->payload.inflight;
+	bool packed = dev->features & VHOST_BIT(VIRTIO_F_RING_PACKED);
+	struct vhost_inflight *area;
+	const char *why;
+	int err;
+
+	if (vhost_dev_get_state(dev) == VHOST_DEV_RUNNING) {
+		vhost_dev_warn(dev, "SET_INFLIGHT_FD: rings are running");
+		return -EBUSY;
+	}
+	if (m->n_queues > dev->n_vqs) {
+		vhost_dev_warn(dev, "SET_INFLIGHT_FD: %u rings, the device has %u", m->n_queues,
+		               dev->n_vqs);
+		return -EINVAL;
+	}
+	err = vhost_inflight_open(m, msg->fds[0], packed, &area, &why);
+	if (err < 0) {
+		vhost_dev_warn(dev, "SET_INFLIGHT_FD: %s: %s", why, strerror(-err));
+		return err;
+	}
+	vhost_dev_set_inflight(dev, area);
 	return 0;
 }

@@ -66,6 +66,7 @@ int vhost_op_set_vring_addr(struct vhost_dev *dev, struct vhost_request *msg)
 	                               .flags = vq->addr_flags};
 	bool moved = a->desc_user_addr != vq->desc_uva || a->avail_user_addr != vq->avail_uva ||
 	             a->used_user_addr != vq->used_uva;
+	bool log_moved = a->flags != vq->addr_flags || a->log_guest_addr != vq->log_gpa;
 	int err;
 
 	/* Virtio 1.3, 2.7 */
@@ -80,7 +81,7 @@ int vhost_op_set_vring_addr(struct vhost_dev *dev, struct vhost_request *msg)
 	if (!vq->started)
 		return vhost_vq_try_start(dev, vq);
 	/* On a running ring QEMU sends the same again, for the log flag. */
-	if (!moved)
+	if (!moved && !(log_moved && dev->log))
 		return 0;
 	err = vhost_vq_republish(dev, vq);
 	if (err < 0)

@@ -114,6 +114,9 @@ static always_inline uint32_t vhost_packed_position(const struct vhost_vq *vq)
 	return used << 16 | avail;
 }
 
+/** vhost_packed_log_used() - used descriptors since the last publication were written */
+void vhost_packed_log_used(const struct vhost_vq *vq, const struct vhost_vq_map *map);
+
 /** vhost_packed_publish() - let the guest see the used descriptors written so far */
 static always_inline void vhost_packed_publish(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
@@ -122,6 +125,8 @@ static always_inline void vhost_packed_publish(struct vhost_vq *vq, const struct
 	/* W: driver's acquire of the flags; other used descriptors and buffer contents first */
 	__atomic_store_n(p + 1, htole64(vq->first_used), __ATOMIC_RELEASE);
 	atomic_store_explicit(&vq->position, vhost_packed_position(vq), memory_order_relaxed);
+	if (unlikely(map->log))
+		vhost_packed_log_used(vq, map);
 }
 
 /**
@@ -164,6 +169,7 @@ static inline bool vhost_packed_want_kicks(struct vhost_vq *vq, const struct vho
 	if (map->event_idx)
 		event = (vhost_packed_position(vq) & 0xffff) | VRING_PACKED_EVENT_FLAG_DESC << 16;
 	__atomic_store_n((uint32_t *)(void *)map->device_event, htole32(event), __ATOMIC_RELAXED);
+	vhost_vq_wrote_used(map, map->device_event, sizeof(*map->device_event));
 	vq->notify_on = true;
 	ring_fence_full();
 	return vhost_packed_is_avail(vq, vhost_packed_word(map, vq->last_avail));
@@ -174,6 +180,7 @@ static always_inline void vhost_packed_no_kicks(struct vhost_vq *vq, const struc
 	if (likely(!vq->notify_on))
 		return;
 	ring_store_relaxed16(&map->device_event->flags, VRING_PACKED_EVENT_FLAG_DISABLE);
+	vhost_vq_wrote_used(map, map->device_event, sizeof(*map->device_event));
 	vq->notify_on = false;
 }
 

@@ -66,3 +66,25 @@ enum vhost_vq_fault vhost_ring_skip(struct vhost_vq *vq, const struct vhost_vq_m
 	cursor->pos++;
 	return VHOST_VQ_OK;
 }
+
+void vhost_split_log_used(const struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	const struct vring_used_elem *ring = map->used->ring;
+	uint32_t n = (uint16_t)(vq->used_idx - vq->used_pub);
+	uint32_t at = vq->used_pub & (map->size - 1);
+	uint32_t first = min_u32(n, map->size - at);
+
+	vhost_vq_wrote_used(map, ring + at, first * sizeof(*ring));
+	vhost_vq_wrote_used(map, ring, (n - first) * sizeof(*ring));
+	vhost_vq_wrote_used(map, &map->used->idx, sizeof(map->used->idx));
+}
+
+void vhost_packed_log_used(const struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	const struct vring_packed_desc *ring = map->packed_desc;
+	uint32_t n = vq->used_slots;
+	uint32_t first = min_u32(n, map->size - vq->first_slot);
+
+	vhost_log_wrote(map->log, map->mem, ring + vq->first_slot, first * sizeof(*ring));
+	vhost_log_wrote(map->log, map->mem, ring, (n - first) * sizeof(*ring));
+}

@@ -43,8 +43,8 @@ static inline struct vhost_cursor vhost_ring_cursor(const struct vhost_vq *vq)
  *
  * Spec: virtio 1.3, 2.7.5 and 2.8.5 to 2.8.8.
  * Context: the worker that owns the ring. Does not allocate, log or block.
- * Return: VHOST_VQ_OK, VHOST_VQ_EMPTY, or why the ring must be given up (the caller calls
- * vhost_vq_fail()).
+ * Return: VHOST_VQ_OK, VHOST_VQ_EMPTY, VHOST_VQ_WAIT (an address cannot be used yet; it is listed
+ * for vhost_vq_ask()), or why the ring must be given up (the caller calls vhost_vq_fail()).
  */
 enum vhost_vq_fault vhost_ring_next(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                     struct vhost_cursor *cursor, bool write,

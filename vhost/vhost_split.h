@@ -90,11 +90,18 @@ static always_inline void vhost_split_take(struct vhost_vq *vq, const struct vho
 	vq->used_idx++;
 }
 
+/** vhost_split_log_used() - used entries since the last publication, and the index, were written */
+void vhost_split_log_used(const struct vhost_vq *vq, const struct vhost_vq_map *map);
+
 /** vhost_split_publish() - let the guest see the used entries written so far */
 static always_inline void vhost_split_publish(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
 	/* W: driver's acquire of idx; entries and buffer contents first (2.7.8.2) */
 	ring_store_release16(&map->used->idx, vq->used_idx);
+	if (unlikely(map->inflight_idx))
+		ring_store_relaxed16(map->inflight_idx, vq->used_idx);
+	if (unlikely(map->log))
+		vhost_split_log_used(vq, map);
 }
 
 /**
@@ -132,10 +139,13 @@ static always_inline void vhost_split_notify(struct vhost_vq *vq, const struct v
  */
 static inline bool vhost_split_want_kicks(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
-	if (map->event_idx)
+	if (map->event_idx) {
 		ring_store_relaxed16(&map->used->ring[map->size], vq->last_avail);
-	else
+		vhost_vq_wrote_used(map, &map->used->ring[map->size], sizeof(uint16_t));
+	} else {
 		ring_store_relaxed16(&map->used->flags, 0);
+		vhost_vq_wrote_used(map, &map->used->flags, sizeof(map->used->flags));
+	}
 	vq->notify_on = true;
 	ring_fence_full();
 	return ring_load_acquire16(&map->avail->idx) != vq->last_avail;
@@ -147,8 +157,10 @@ static always_inline void vhost_split_no_kicks(struct vhost_vq *vq, const struct
 		return;
 	/* With EVENT_IDX the guest kicks once when it passes avail_event, which then stays behind.
 	 */
-	if (!map->event_idx)
+	if (!map->event_idx) {
 		ring_store_relaxed16(&map->used->flags, VRING_USED_F_NO_NOTIFY);
+		vhost_vq_wrote_used(map, &map->used->flags, sizeof(map->used->flags));
+	}
 	vq->notify_on = false;
 }
 

@@ -142,11 +142,43 @@ int vhost_vq_check_size(struct vhost_dev *dev, uint16_t index, uint32_t size)
 	return -EINVAL;
 }
 
+/*
+ * Logging, if the front end has asked for it and shared a log. vhost-user, "Migration": with
+ * VHOST_VRING_F_LOG "log_guest_addr should be used to calculate the log offset", which may be
+ * anything that the log has bits for. Behind a vIOMMU QEMU fills in an address of the guest's
+ * device there, but looks for the bits of the memory; and front ends leave the flag out that log
+ * the rest. Then it is the address that the used ring has in the memory table. The ring of
+ * descriptors that a packed queue has always goes by the memory table.
+ */
+static int ring_log(struct vhost_dev *dev, const struct vhost_vq *vq, struct vhost_vq_map *map)
+{
+	uint64_t len = map->packed ? sizeof(*map->device_event) : 6 + 8ull * vq->size;
+	uint64_t gpa = vq->log_gpa;
+
+	if (!acked(dev, VHOST_F_LOG_ALL) || !dev->log)
+		return 0;
+	if (!(vq->addr_flags & VHOST_BIT(VHOST_VRING_F_LOG)) ||
+	    acked(dev, VIRTIO_F_ACCESS_PLATFORM))
+		if (!vhost_mem_gpa_of(dev->mem, map->used, &gpa))
+			return -EFAULT;
+	if (!vhost_log_covers(dev->log, gpa, len)) {
+		vhost_dev_warn(dev,
+		               "ring %u: log address 0x%" PRIx64
+		               " is outside the dirty log of %" PRIu64 " bytes",
+		               vq->index, gpa, dev->log->size);
+		return -EINVAL;
+	}
+	map->log = dev->log;
+	map->log_used_gpa = gpa;
+	return 0;
+}
+
 static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
                    struct vhost_map_node **ret_node)
 {
 	static _Atomic uint64_t serials;
 	struct vhost_map_node *node = calloc(1, sizeof(*node));
+	struct vhost_inflight_split *region;
 	struct vhost_vq_map *map;
 	int err;
 
@@ -160,6 +192,8 @@ static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
 	if (err == 0)
 		err = map->packed ? ring_parts_packed(dev, vq, map)
 		                  : ring_parts_split(dev, vq, map);
+	if (err == 0)
+		err = ring_log(dev, vq, map);
 	if (err < 0) {
 		free(node);
 		return err;
@@ -174,6 +208,8 @@ static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
 	map->event_idx = acked(dev, VIRTIO_RING_F_EVENT_IDX);
 	map->mergeable = acked(dev, VIRTIO_NET_F_MRG_RXBUF);
 	map->indirect = acked(dev, VIRTIO_RING_F_INDIRECT_DESC);
+	region = vhost_inflight_region(dev->inflight, vq->index, vq->size, map->packed);
+	map->inflight_idx = region && !map->packed ? &region->used_idx : NULL;
 	map->call_fd = vq->call_fd;
 	map->serial = 1 + atomic_fetch_add_explicit(&serials, 1, memory_order_relaxed);
 	*ret_node = node;
@@ -196,25 +232,26 @@ static void publish(struct vhost_dev *dev, struct vhost_vq *vq, struct vhost_map
 }
 
 /*
- * Where the ring goes on. The front end says which buffer to take next; how far used entries were
- * written is in the ring itself, and differs when the predecessor held buffers back. A base that
- * the driver cannot mean, because buffers behind the used ones do not reach it, is none: DPDK's
- * virtio-user as server says 0 after every reconnection. We hold no buffer back, so the used index
- * is right then.
+ * Where the ring goes on: behind the buffers that were used, which the ring itself tells. What the
+ * front end says adds nothing. It is the same after a stop, as nobody may hold buffers back then;
+ * and after the loss of a back end some say 0 (DPDK's virtio-user as server) or the available
+ * index (Cloud Hypervisor, without IN_ORDER), which would leave what was posted with nobody.
  */
-static void set_positions_split(struct vhost_vq *vq, const struct vhost_vq_map *map)
+static void set_positions_split(struct vhost_dev *dev, struct vhost_vq *vq,
+                                const struct vhost_vq_map *map)
 {
-	vq->last_avail = (uint16_t)vq->base;
-	vq->used_idx = ring_load_acquire16(&map->used->idx);
-	vq->used_pub = vq->used_idx;
-	if ((uint16_t)(vq->last_avail - vq->used_idx) > vq->size)
-		vq->last_avail = vq->used_idx;
-	vq->avail_seen = vq->last_avail;
+	struct vhost_inflight_split *region =
+		vhost_inflight_region(dev->inflight, vq->index, vq->size, false);
+
+	vq->used_idx = region ? vhost_inflight_take_over(region, map)
+	                      : ring_load_acquire16(&map->used->idx);
+	vq->used_pub = vq->last_avail = vq->avail_seen = vq->used_idx;
 	/*
 	 * No kicks until the worker asks for them. Virtio 1.3, 2.7.10.2: with EVENT_IDX "the device
 	 * MUST set flags to 0"; a predecessor may have left anything there.
 	 */
 	ring_store_relaxed16(&map->used->flags, map->event_idx ? 0 : VRING_USED_F_NO_NOTIFY);
+	vhost_vq_wrote_used(map, &map->used->flags, sizeof(map->used->flags));
 }
 
 /*
@@ -241,6 +278,7 @@ static void set_positions_packed(struct vhost_vq *vq, const struct vhost_vq_map 
 	atomic_store_explicit(&vq->position, vhost_packed_position(vq), memory_order_relaxed);
 	/* No kicks until the worker asks for them. */
 	ring_store_relaxed16(&map->device_event->flags, VRING_PACKED_EVENT_FLAG_DISABLE);
+	vhost_vq_wrote_used(map, map->device_event, sizeof(*map->device_event));
 }
 
 static int check_base(struct vhost_dev *dev, const struct vhost_vq *vq,
@@ -257,15 +295,18 @@ static int check_base(struct vhost_dev *dev, const struct vhost_vq *vq,
 	return -EINVAL;
 }
 
-static void set_positions(struct vhost_vq *vq, const struct vhost_vq_map *map)
+static void set_positions(struct vhost_dev *dev, struct vhost_vq *vq,
+                          const struct vhost_vq_map *map)
 {
 	if (map->packed)
 		set_positions_packed(vq, map);
 	else
-		set_positions_split(vq, map);
+		set_positions_split(dev, vq, map);
 	vq->notify_on = false;
 	vq->hint = (struct vhost_mem_hint){0};
 	vq->hint_serial = 0;
+	vq->n_wants = 0;
+	vhost_vq_answer(vq);
 	atomic_store_explicit(&vq->fault, VHOST_VQ_OK, memory_order_relaxed);
 }
 
@@ -290,11 +331,15 @@ int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
 		free(node);
 		return err;
 	}
-	set_positions(vq, &node->map);
+	if (dev->inflight && vhost_inflight_queue_size(dev->inflight) != vq->size)
+		vhost_dev_warn(dev, "ring %u: SET_INFLIGHT_FD was for rings of %u, not of %u",
+		               vq->index, vhost_inflight_queue_size(dev->inflight), vq->size);
+	set_positions(dev, vq, &node->map);
 	vq->packed = node->map.packed;
 	publish(dev, vq, node);
 	vq->started = true;
 	dev->rings_changed = true;
+	dev->log_gap |= acked(dev, VHOST_F_LOG_ALL);
 	/* An interrupt may have got lost when the ring changed hands. */
 	if (vq->call_fd >= 0)
 		(void)vhost_signal(vq->call_fd); /* a bad one shows at the first interrupt */

@@ -21,6 +21,15 @@
  * buffer outside guest memory ends in vhost_vq_fail(), which records the reason. From then on
  * workers skip the ring, and the control thread reports it and stops it. Nothing else is affected.
  *
+ * Memory may be usable only in part (`map->partial`): behind an IOMMU an address means nothing
+ * before the front end has translated it, and during post-copy migration a page may still be
+ * elsewhere. The hot path notices nothing: the address is not in the table, which takes the frame
+ * to the slow path, and that says VHOST_VQ_WAIT instead of a fault. The worker lists what the ring
+ * waits for (vhost_vq_want()) and hands the list over, once (vhost_vq_ask()); until it gets the
+ * list back it keeps the ring as it is. The control thread makes the addresses usable, publishes a
+ * map with another table, gives the list back (vhost_vq_answer()) and has sleeping workers woken.
+ * Workers never wait, only rings do.
+ *
  * There are two layouts of a ring; the map says which one is in force. Hot loops use the accessors
  * of vhost_split.h and vhost_packed.h and choose between them once per burst or run, everybody else
  * calls vhost_ring.h, which does not care.
@@ -32,6 +41,7 @@
 #include <linux/virtio_ring.h>
 #include "base.h"
 #include "ring_order.h"
+#include "vhost_log.h"
 #include "vhost_mem.h"
 #include "vhost_signal.h"
 
@@ -50,8 +60,19 @@ enum vhost_vq_fault {
 	VHOST_VQ_BAD_CALL,      /* call descriptor can no longer be written */
 	VHOST_VQ_N_FAULTS,
 
-	/* No fault, and no reason to give a ring up: there is no buffer. */
-	VHOST_VQ_EMPTY = VHOST_VQ_N_FAULTS
+	/* No faults, and no reason to give a ring up: there is no buffer; there is one with an
+	 * address that cannot be used yet. */
+	VHOST_VQ_EMPTY = VHOST_VQ_N_FAULTS,
+	VHOST_VQ_WAIT
+};
+
+#define VHOST_VQ_MAX_WANTS 32
+
+/* An address that a ring waits for. */
+struct vhost_want {
+	uint64_t addr; /* as in a descriptor; untrusted */
+	uint32_t len;  /* bytes, > 0 */
+	bool write;
 };
 
 struct vhost_vq_map {
@@ -73,10 +94,15 @@ struct vhost_vq_map {
 	uint16_t hdr_len;            /* bytes of virtio_net_hdr in front of each frame: 10 or 12 */
 	bool packed;
 	bool enabled; /* SET_VRING_ENABLE; a disabled tx ring is drained and dropped */
+	uint16_t
+		*inflight_idx; /* used index for the next back end, see vhost_inflight.h; or NULL */
 	bool event_idx;
 	bool mergeable;
 	bool indirect;
-	int call_fd; /* eventfd to interrupt the guest, or -1; owned by the device */
+	bool partial; /* what mem does not hold may become usable: wait, do not give the ring up */
+	int call_fd;  /* eventfd to interrupt the guest, or -1; owned by the device */
+	const struct vhost_log *log; /* of a migration, else NULL; owned by the device */
+	uint64_t log_used_gpa;       /* where the used ring (packed: device_event) is in the log */
 	/* Never 0, never reused, unlike the map's address: a worker that slept through two changes
 	 * must not take a new map for the one it knew. */
 	uint64_t serial;
@@ -113,6 +139,12 @@ struct vhost_vq {
 	_Atomic uint64_t calls; /* interrupts sent */
 	_Atomic uint64_t bursts;
 	_Atomic uint32_t position; /* packed: as last published, as GET_VRING_BASE says it */
+
+	/* What the ring waits for: the serving worker's while `asked` is 0, else the control
+	 * thread's */
+	alignas(CACHE_LINE) _Atomic uint32_t asked; /* addresses handed over */
+	uint32_t n_wants;                           /* worker: addresses listed so far */
+	struct vhost_want wants[VHOST_VQ_MAX_WANTS];
 
 	/* Control thread only */
 	alignas(CACHE_LINE) uint16_t index; /* ring index in the device: even = receive */
@@ -161,6 +193,70 @@ static always_inline void vhost_vq_interrupt(struct vhost_vq *vq, const struct v
 	if (unlikely(err && err != -EAGAIN))
 		vhost_vq_fail(vq, VHOST_VQ_BAD_CALL);
 	counter_add(&vq->calls, 1);
+}
+
+/** vhost_vq_wrote_used() - the device wrote to its used ring, or event structure: tell the log */
+static always_inline void vhost_vq_wrote_used(const struct vhost_vq_map *map, const void *at,
+                                              uint64_t len)
+{
+	if (unlikely(map->log))
+		vhost_log_mark(map->log,
+		               map->log_used_gpa +
+		                       (uint64_t)((const uint8_t *)at - (const uint8_t *)map->used),
+		               len);
+}
+
+/**
+ * vhost_vq_want() - list an address that the ring cannot go on without, or will need soon
+ *
+ * Does nothing while an earlier list is with the control thread, or when this one is full.
+ * Context: worker that owns the ring.
+ */
+static cold_noinline void vhost_vq_want(struct vhost_vq *vq, uint64_t addr, uint32_t len,
+                                        bool write) __attribute__((unused));
+static cold_noinline void vhost_vq_want(struct vhost_vq *vq, uint64_t addr, uint32_t len,
+                                        bool write)
+{
+	/* R: release in vhost_vq_answer(); the control thread has read the old list */
+	if (atomic_load_explicit(&vq->asked, memory_order_acquire) ||
+	    vq->n_wants == VHOST_VQ_MAX_WANTS)
+		return;
+	vq->wants[vq->n_wants++] = (struct vhost_want){.addr = addr, .len = len, .write = write};
+}
+
+/**
+ * vhost_vq_ask() - hand the list of wanted addresses to the control thread
+ *
+ * Context: worker that owns the ring.
+ * Return: true if there is a new list, so that the control thread must be told.
+ */
+static inline bool vhost_vq_ask(struct vhost_vq *vq)
+{
+	uint32_t n = vq->n_wants;
+
+	vq->n_wants = 0;
+	/* W: acquire in vhost_vq_asked() */
+	if (n)
+		atomic_store_explicit(&vq->asked, n, memory_order_release);
+	return n > 0;
+}
+
+/** vhost_vq_asked() - number of addresses in vq->wants that the ring waits for. Control thread. */
+static inline uint32_t vhost_vq_asked(struct vhost_vq *vq)
+{
+	return atomic_load_explicit(&vq->asked, memory_order_acquire);
+}
+
+/**
+ * vhost_vq_answer() - give the list back: the worker looks again, and may ask again
+ *
+ * To be called after a map was published with which the ring can go on; the owner of the device
+ * then has to wake the ring's worker, which may be asleep. Control thread.
+ */
+static inline void vhost_vq_answer(struct vhost_vq *vq)
+{
+	/* W: acquire in vhost_vq_want() */
+	atomic_store_explicit(&vq->asked, 0, memory_order_release);
 }
 
 /**

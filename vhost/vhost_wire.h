@@ -95,16 +95,33 @@ struct vhost_msg_mem_region {
 	uint64_t padding;
 	struct vhost_region_desc region;
 };
+/* The same in question and answer. Four bytes of padding at the end: some send them, some do not.
+ */
+struct vhost_msg_inflight {
+	uint64_t size;   /* bytes of the area */
+	uint64_t offset; /* in its file */
+	uint16_t n_queues;
+	uint16_t queue_size;
+};
+static_assert(sizeof(struct vhost_msg_inflight) == 24, "QEMU and DPDK send the padding");
 static_assert(sizeof(struct vhost_msg_mem_region) == 40, "single region as on the wire");
 static_assert(sizeof(struct vhost_vring_state) == 8, "ring state as on the wire");
 static_assert(sizeof(struct vhost_vring_addr) == 40, "ring addresses as on the wire");
 
+struct vhost_msg_log {
+	uint64_t mmap_size;
+	uint64_t mmap_offset;
+};
+static_assert(sizeof(struct vhost_msg_log) == 16, "log description as on the wire");
+
 union vhost_msg_payload {
 	uint64_t u64;
+	struct vhost_msg_log log;
 	struct vhost_vring_state state;
 	struct vhost_vring_addr addr;
 	struct vhost_msg_mem_table table;
 	struct vhost_msg_mem_region region;
+	struct vhost_msg_inflight inflight;
 	uint8_t bytes[512]; /* room for what we do not serve but pass over: GET_CONFIG */
 };
 static_assert(sizeof(union vhost_msg_payload) == 512, "the largest message we read");

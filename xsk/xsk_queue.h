@@ -14,10 +14,12 @@
  *
  * The verbs of the data path are inline, work in bursts and never fail for more than the moment:
  *
- *   receive    n = xsk_rx_peek(q, max, &pos); xsk_rx_frame(q, pos + i) ...; xsk_rx_release(q, n);
- *   transmit   p = xsk_tx_reserve(q); write the frame; xsk_tx_submit(q, len); ... xsk_tx_flush(q);
+ *   receive    n = xsk_rx_peek(q, max, &pos); xsk_rx_frame(q, pos + i); ... xsk_rx_release(q, pos,
+ * n); transmit   p = xsk_tx_reserve(q); write the frame; xsk_tx_submit(q, len); ...
+ * xsk_tx_flush(q);
  *
- * xsk_tx_flush() is the one place that makes a system call.
+ * Two of them make a system call: xsk_tx_flush(), one for all frames since the last, and
+ * xsk_rx_release() when the driver has asked to be woken up for its fill ring.
  */
 #ifndef XSK_QUEUE_H
 #define XSK_QUEUE_H

@@ -56,6 +56,13 @@ static void owner_changed(void *owner)
 		rig->on_changed(rig);
 }
 
+static void owner_wake(void *owner)
+{
+	struct rig *rig = owner;
+
+	rig->n_wake++;
+}
+
 static void owner_info(void *owner, const char *text)
 {
 	struct rig *rig = owner;
@@ -76,6 +83,7 @@ static void owner_warn(void *owner, const char *text)
 
 static const struct vhost_dev_ops owner_ops = {
 	.quiesce = owner_quiesce,
+	.wake = owner_wake,
 	.rings_changed = owner_changed,
 	.info = owner_info,
 	.warn = owner_warn,

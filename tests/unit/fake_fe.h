@@ -40,7 +40,7 @@ struct rig {
 	uint8_t *guest; /* front end's view of the guest's memory */
 
 	/* What the owner saw */
-	uint32_t n_quiesce, n_changed, n_info, n_warn;
+	uint32_t n_quiesce, n_changed, n_wake, n_info, n_warn;
 	char warn[512]; /* the last one */
 	char info[512];
 	void (*on_quiesce)(struct rig *rig);

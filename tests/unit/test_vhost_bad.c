@@ -35,6 +35,8 @@ static const struct shape {
 	{.id = VHOST_MSG_GET_QUEUE_NUM},
 	{.id = VHOST_MSG_SET_VRING_ENABLE, .size = 8, .ring_u32 = true},
 	{.id = VHOST_MSG_NET_SET_MTU, .size = 8},
+	{.id = VHOST_MSG_GET_INFLIGHT_FD, .size = 20, .size_max = 24},
+	{.id = VHOST_MSG_SET_INFLIGHT_FD, .size = 20, .size_max = 24, .fds_min = 1, .fds_max = 1},
 	{.id = VHOST_MSG_GET_MAX_MEM_SLOTS},
 	{.id = VHOST_MSG_ADD_MEM_REG, .size = 40, .fds_min = 1, .fds_max = 1},
 	{.id = VHOST_MSG_REM_MEM_REG, .size = 40, .fds_max = 1},
@@ -237,7 +239,6 @@ static void unknown_requests(void **state)
 	                               1u << 16,
 	                               1u << 31,
 	                               UINT32_MAX,
-	                               VHOST_MSG_SET_LOG_FD,
 	                               VHOST_MSG_SEND_RARP,
 	                               VHOST_MSG_SET_BACKEND_REQ_FD,
 	                               VHOST_MSG_IOTLB_MSG,
@@ -245,17 +246,15 @@ static void unknown_requests(void **state)
 	                               VHOST_MSG_SET_CONFIG,
 	                               VHOST_MSG_CLOSE_CRYPTO_SESSION,
 	                               VHOST_MSG_POSTCOPY_LISTEN,
-	                               VHOST_MSG_SET_INFLIGHT_FD,
 	                               VHOST_MSG_GPU_SET_SOCKET,
 	                               VHOST_MSG_RESET_DEVICE,
 	                               VHOST_MSG_VRING_KICK};
 	/* The front end waits for an answer that we do not have. */
 	static const uint32_t hopeless[] = {
-		VHOST_MSG_SET_LOG_BASE,          VHOST_MSG_GET_CONFIG,
-		VHOST_MSG_CREATE_CRYPTO_SESSION, VHOST_MSG_POSTCOPY_ADVISE,
-		VHOST_MSG_POSTCOPY_END,          VHOST_MSG_GET_INFLIGHT_FD,
-		VHOST_MSG_GET_SHARED_OBJECT,     VHOST_MSG_SET_DEVICE_STATE_FD,
-		VHOST_MSG_CHECK_DEVICE_STATE,    VHOST_MSG_GET_SHMEM_CONFIG,
+		VHOST_MSG_GET_CONFIG,         VHOST_MSG_CREATE_CRYPTO_SESSION,
+		VHOST_MSG_POSTCOPY_ADVISE,    VHOST_MSG_POSTCOPY_END,
+		VHOST_MSG_GET_SHARED_OBJECT,  VHOST_MSG_SET_DEVICE_STATE_FD,
+		VHOST_MSG_CHECK_DEVICE_STATE, VHOST_MSG_GET_SHMEM_CONFIG,
 	};
 	int fds[8];
 	uint32_t before;
@@ -289,9 +288,10 @@ static void not_negotiated(void **state)
 {
 	struct rig *rig = *state;
 	static const uint32_t answered[] = {VHOST_MSG_GET_QUEUE_NUM, VHOST_MSG_GET_MAX_MEM_SLOTS,
-	                                    VHOST_MSG_GET_STATUS};
+	                                    VHOST_MSG_GET_STATUS, VHOST_MSG_GET_INFLIGHT_FD};
 	static const uint32_t silent[] = {VHOST_MSG_NET_SET_MTU, VHOST_MSG_ADD_MEM_REG,
-	                                  VHOST_MSG_REM_MEM_REG, VHOST_MSG_SET_STATUS};
+	                                  VHOST_MSG_REM_MEM_REG, VHOST_MSG_SET_STATUS,
+	                                  VHOST_MSG_SET_INFLIGHT_FD};
 
 	for (size_t i = 0; i < ARRAY_SIZE(answered); i++) {
 		rig_fresh(rig);
@@ -316,7 +316,7 @@ static void not_negotiated(void **state)
 static void unoffered_features(void **state)
 {
 	struct rig *rig = *state;
-	static const uint64_t bits[] = {1ULL << 26, 1ULL << 43, 1, 1ULL << 63, UINT64_MAX};
+	static const uint64_t bits[] = {1ULL << 42, 1ULL << 43, 1, 1ULL << 63, UINT64_MAX};
 	static const uint64_t protocol[] = {1ULL << 5, 1ULL << 14, 1ULL << 63, UINT64_MAX};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bits); i++) {

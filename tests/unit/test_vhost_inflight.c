@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_vhost_inflight.c - the file that a front end keeps for back ends to come (INFLIGHT_SHMFD)
+ *
+ * The region's layout is written down here a second time, as numbers: from the specification's
+ * text, not from the header under test.
+ */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include "fake_fe.h"
+#include "vhost_split.h"
+
+#define N_RINGS   4 /* of the rig's device */
+#define SIZE      256u
+#define REGION    4160u /* 16 + 256 * 16, rounded up to 64 */
+#define VERSION   8     /* offsets in a region */
+#define N_DESC    10
+#define LAST_HEAD 12
+#define USED_IDX  14
+#define DESC(i)   (16 + 16 * (size_t)(i))
+#define NEXT      6 /* in an entry */
+#define COUNTER   8
+
+struct area {
+	uint8_t *at;
+	size_t len;
+	int fd;
+};
+
+/* Ask, and take the answer with its descriptor; -1: none came. */
+static int ask_fd(struct rig *rig, struct vhost_msg_inflight *m, uint32_t size)
+{
+	struct vhost_msg_hdr hdr;
+	struct iovec iov[] = {{&hdr, sizeof(hdr)}, {m, size}};
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct msghdr mh = {.msg_iov = iov,
+	                    .msg_iovlen = 2,
+	                    .msg_control = control.bytes,
+	                    .msg_controllen = sizeof(control.bytes)};
+	int fd = -1;
+
+	fe_send(rig, VHOST_MSG_GET_INFLIGHT_FD, 0, m, size, NULL, 0);
+	assert_int_equal(rig_receive(rig), 0);
+	assert_int_equal(recvmsg(rig->fe, &mh, MSG_CMSG_CLOEXEC), sizeof(hdr) + size);
+	assert_int_equal(hdr.id, VHOST_MSG_GET_INFLIGHT_FD);
+	assert_int_equal(hdr.flags, 5);
+	assert_int_equal(hdr.size, size);
+	if (CMSG_FIRSTHDR(&mh))
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&mh)), sizeof(fd));
+	return fd;
+}
+
+static void give(struct rig *rig, const struct area *area, uint16_t n, uint16_t size)
+{
+	struct vhost_msg_inflight m = {.size = area->len, .n_queues = n, .queue_size = size};
+
+	assert_int_equal(fe_ask(rig, VHOST_MSG_SET_INFLIGHT_FD, &m, sizeof(m), &area->fd, 1), 0);
+}
+
+/* An area as the device makes it, mapped and given to it */
+static void area_new(struct rig *rig, struct area *ret)
+{
+	struct vhost_msg_inflight m = {.n_queues = N_RINGS, .queue_size = SIZE};
+
+	ret->fd = ask_fd(rig, &m, sizeof(m));
+	assert_true(ret->fd >= 0);
+	ret->len = m.size;
+	ret->at = mmap(NULL, ret->len, PROT_READ | PROT_WRITE, MAP_SHARED, ret->fd, 0);
+	assert_true(ret->at != MAP_FAILED);
+}
+
+static void area_free(struct area *area)
+{
+	munmap(area->at, area->len);
+	close(area->fd);
+}
+
+static uint8_t *region(const struct area *area, uint32_t ring)
+{
+	return area->at + (size_t)ring * REGION;
+}
+
+static uint16_t get16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] | p[1] << 8);
+}
+
+static void put16(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)v;
+	p[1] = (uint8_t)(v >> 8);
+}
+
+/* As a predecessor left it: heads in flight, in the order of @heads */
+static void hold(uint8_t *r, const uint16_t *heads, uint32_t n, uint16_t used)
+{
+	put16(r + VERSION, 1);
+	put16(r + N_DESC, SIZE);
+	put16(r + USED_IDX, used);
+	for (uint32_t i = 0; i < n; i++) {
+		r[DESC(heads[i])] = 1;
+		put16(r + DESC(heads[i]) + COUNTER, 1000 + i);
+	}
+}
+
+static void prepare(struct rig *rig)
+{
+	fe_negotiate(rig, vhost_dev_default_features() & ~VHOST_BIT(VIRTIO_F_RING_PACKED));
+	fe_mem_table(rig);
+}
+
+static struct ring_fds start(struct rig *rig, uint16_t used, uint16_t avail)
+{
+	guest_used(rig, 1)->idx = used;
+	guest_avail(rig, 1)->idx = avail;
+	return fe_start_ring(rig, 1, SIZE, used);
+}
+
+/* ---- messages ---- */
+
+static void file_is_made(void **state)
+{
+	struct rig *rig = *state;
+	struct vhost_msg_inflight m = {.n_queues = N_RINGS, .queue_size = SIZE, .offset = 4096};
+	struct area area;
+
+	prepare(rig);
+	area_new(rig, &area);
+	assert_int_equal(area.len, N_RINGS * REGION);
+	for (size_t i = 0; i < area.len; i++)
+		assert_int_equal(area.at[i], 0);
+	/* A front end that truncates it by mistake harms nobody. */
+	assert_int_equal(ftruncate(area.fd, 0), -1);
+	assert_int_equal(fcntl(area.fd, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	area_free(&area);
+	/* Without the padding; the offset asked for means nothing. */
+	area.fd = ask_fd(rig, &m, 20);
+	assert_true(area.fd >= 0);
+	assert_int_equal(m.offset, 0);
+	assert_int_equal(m.size, N_RINGS * REGION);
+	close(area.fd);
+	for (int i = 0; i < 100; i++)
+		close(ask_fd(rig, &m, sizeof(m)));
+	assert_int_equal(rig->n_warn, 0);
+}
+
+static void file_is_refused(void **state)
+{
+	struct rig *rig = *state;
+	static const struct {
+		uint16_t n, size;
+	} bad[] = {{0, SIZE},       {N_RINGS + 1, SIZE}, {UINT16_MAX, SIZE},   {N_RINGS, 0},
+	           {N_RINGS, 1000}, {N_RINGS, 40000},    {N_RINGS, UINT16_MAX}};
+
+	prepare(rig);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct vhost_msg_inflight m = {
+			.size = 77, .n_queues = bad[i].n, .queue_size = bad[i].size};
+
+		assert_int_equal(ask_fd(rig, &m, sizeof(m)), -1);
+		assert_int_equal(m.size, 0);
+		assert_warned(rig, "GET_INFLIGHT_FD: no area");
+	}
+	assert_int_equal(rig->n_warn, ARRAY_SIZE(bad));
+	fe_honest(rig);
+}
+
+/* Sizes, offsets and files that do not fit: refused, and nothing of them stays. */
+static void area_is_refused(void **state)
+{
+	struct rig *rig = *state;
+	int small = make_memfd(4096), good = make_memfd(N_RINGS * REGION), event = make_eventfd();
+	const uint64_t len = N_RINGS * REGION;
+	const struct {
+		struct vhost_msg_inflight m;
+		int fd;
+		const char *why;
+	} bad[] = {
+		{{len, 0, 0, SIZE}, good, "number or size"},
+		{{len, 0, N_RINGS, 0}, good, "number or size"},
+		{{len, 0, N_RINGS, 100}, good, "number or size"},
+		{{len, 0, N_RINGS + 1, SIZE}, good, "the device has 4"},
+		{{len, 0, N_RINGS, 512}, good, "smaller than"},
+		{{0, 0, N_RINGS, SIZE}, good, "smaller than"},
+		{{len - 1, 0, N_RINGS, SIZE}, good, "smaller than"},
+		{{len, 4096, N_RINGS, SIZE}, good, "shorter than"},
+		{{len, 1, N_RINGS, SIZE}, good, "multiple of the page"},
+		{{len, UINT64_MAX - 4095, N_RINGS, SIZE}, good, "SET_INFLIGHT_FD"},
+		{{UINT64_MAX, 0, N_RINGS, SIZE}, good, "SET_INFLIGHT_FD"},
+		{{len, 0, N_RINGS, SIZE}, small, "shorter than"},
+		{{len, 0, N_RINGS, SIZE}, event, "not a file"},
+	};
+	uint32_t maps = count_memfd_mappings(), fds;
+
+	prepare(rig);
+	maps = count_memfd_mappings();
+	fds = count_fds();
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		uint32_t before = rig->n_warn;
+
+		assert_int_equal(
+			fe_ask(rig, VHOST_MSG_SET_INFLIGHT_FD, &bad[i].m, 24, &bad[i].fd, 1), 1);
+		assert_int_equal(rig->n_warn, before + 1);
+		assert_warned(rig, bad[i].why);
+	}
+	assert_int_equal(count_memfd_mappings(), maps);
+	assert_int_equal(count_fds(), fds);
+	close(small);
+	close(good);
+	close(event);
+	fe_honest(rig);
+}
+
+static void repeats_do_not_pile_up(void **state)
+{
+	struct rig *rig = *state;
+	uint32_t maps, fds;
+	struct ring_fds r;
+	struct area area;
+
+	prepare(rig);
+	area_new(rig, &area);
+	maps = count_memfd_mappings();
+	fds = count_fds();
+	for (int i = 0; i < 50; i++)
+		give(rig, &area, N_RINGS, SIZE);
+	assert_int_equal(count_memfd_mappings(), maps + 1);
+	assert_int_equal(count_fds(), fds);
+	/* Not under rings that run */
+	r = start(rig, 0, 0);
+	struct vhost_msg_inflight m = {.size = area.len, .n_queues = 1, .queue_size = SIZE};
+	assert_int_equal(fe_ask(rig, VHOST_MSG_SET_INFLIGHT_FD, &m, 24, &area.fd, 1), 1);
+	assert_warned(rig, "rings are running");
+	fe_get_base(rig, 1);
+	give(rig, &area, N_RINGS, SIZE);
+	vhost_dev_detach(rig->dev);
+	assert_int_equal(count_memfd_mappings(), maps - 1); /* guest memory went, too */
+	close_ring_fds(r);
+	area_free(&area);
+}
+
+/* Ring sizes may be set after the area was: then the ring is not tracked, and nothing is written
+ * beyond its region. */
+static void ring_of_another_size(void **state)
+{
+	struct rig *rig = *state;
+	struct ring_fds r;
+	struct area area;
+
+	prepare(rig);
+	area_new(rig, &area);
+	give(rig, &area, N_RINGS, SIZE);
+	r = fe_start_ring(rig, 1, 1024, 0);
+	assert_warned(rig, "ring 1: SET_INFLIGHT_FD was for rings of 256, not of 1024");
+	assert_null(vhost_vq_get_map(vhost_dev_vq(rig->dev, 1))->inflight_idx);
+	for (size_t i = 0; i < area.len; i++)
+		assert_int_equal(area.at[i], 0);
+	fe_get_base(rig, 1);
+	close_ring_fds(r);
+	/* A ring beyond the area's last */
+	give(rig, &area, 1, SIZE);
+	r = fe_start_ring(rig, 1, SIZE, 0);
+	assert_null(vhost_vq_get_map(vhost_dev_vq(rig->dev, 1))->inflight_idx);
+	close_ring_fds(r);
+	area_free(&area);
+}
+
+static void area_is_truncated(void **state)
+{
+	struct rig *rig = *state;
+	struct area area = {.len = N_RINGS * REGION, .fd = make_memfd(N_RINGS * REGION)};
+	struct vhost_vq *vq = vhost_dev_vq(rig->dev, 1);
+	struct ring_fds r;
+
+	prepare(rig);
+	give(rig, &area, N_RINGS, SIZE);
+	r = start(rig, 0, 0);
+	assert_int_equal(ftruncate(area.fd, 0), 0);
+	vhost_split_publish(vq, vhost_vq_get_map(vq)); /* the worker lives */
+	assert_int_equal(vhost_dev_report_faults(rig->dev), 1);
+	assert_warned(rig, "the area of SET_INFLIGHT_FD disappeared");
+	assert_true(vhost_dev_broken(rig->dev));
+	vhost_dev_detach(rig->dev);
+	close_ring_fds(r);
+	close(area.fd);
+}
+
+/* ---- rings ---- */
+
+static void publication_is_noted(void **state)
+{
+	struct rig *rig = *state;
+	struct vhost_vq *vq = vhost_dev_vq(rig->dev, 1);
+	const struct vhost_vq_map *map;
+	struct ring_fds r;
+	struct area area;
+	uint8_t *reg;
+
+	prepare(rig);
+	area_new(rig, &area);
+	reg = region(&area, 1);
+	give(rig, &area, N_RINGS, SIZE);
+	r = start(rig, 65530, 65530);
+	assert_int_equal(get16(reg + VERSION), 1);
+	assert_int_equal(get16(reg + N_DESC), SIZE);
+	assert_int_equal(get16(reg + USED_IDX), 65530);
+	map = vhost_vq_get_map(vq);
+	for (int i = 0; i < 10; i++) {
+		vq->used_idx++;
+		vhost_split_publish(vq, map);
+		assert_int_equal(get16(reg + USED_IDX), (uint16_t)(65531 + i));
+	}
+	assert_int_equal(get16(region(&area, 0) + VERSION), 0); /* the other ring's */
+	assert_int_equal(get16(region(&area, 2) + VERSION), 0);
+	close_ring_fds(r);
+	area_free(&area);
+}
+
+/* A predecessor that works out of order: what it held is given back, oldest first. */
+static void held_buffers_are_given_back(void **state)
+{
+	struct rig *rig = *state;
+	static const uint16_t heads[] = {200, 3, 255, 0};
+	struct vhost_vq *vq = vhost_dev_vq(rig->dev, 1);
+	struct ring_fds r;
+	struct area area;
+
+	prepare(rig);
+	area_new(rig, &area);
+	hold(region(&area, 1), heads, 4, 65534);
+	give(rig, &area, N_RINGS, SIZE);
+	r = start(rig, 65534, 10);
+	assert_int_equal(guest_used(rig, 1)->idx, 2);
+	for (uint16_t i = 0; i < 4; i++) {
+		const struct vring_used_elem *e =
+			&guest_used(rig, 1)->ring[(uint16_t)(65534 + i) % SIZE];
+
+		assert_int_equal(e->id, heads[i]);
+		assert_int_equal(e->len, 0);
+		assert_int_equal(region(&area, 1)[DESC(heads[i])], 0);
+	}
+	assert_int_equal(vq->last_avail, 2);
+	assert_int_equal(vq->used_idx, 2);
+	assert_int_equal(vhost_split_avail(vq, vhost_vq_get_map(vq), 1), 8);
+	assert_int_equal(get16(region(&area, 1) + USED_IDX), 2);
+	close_ring_fds(r);
+	area_free(&area);
+}
+
+/* It died between publishing a batch and noting that. */
+static void last_batch_is_finished(void **state)
+{
+	struct rig *rig = *state;
+	static const uint16_t heads[] = {9, 5, 7, 8};
+	struct ring_fds r;
+	struct area area;
+	uint8_t *reg;
+
+	prepare(rig);
+	area_new(rig, &area);
+	reg = region(&area, 1);
+	hold(reg, heads, 4, 100);
+	put16(reg + LAST_HEAD, 7); /* the batch: 7, then 5 */
+	put16(reg + DESC(7) + NEXT, 5);
+	put16(reg + DESC(5) + NEXT, 9);
+	give(rig, &area, N_RINGS, SIZE);
+	r = start(rig, 102, 110);
+	assert_int_equal(guest_used(rig, 1)->idx, 104);
+	assert_int_equal(guest_used(rig, 1)->ring[102].id, 9);
+	assert_int_equal(guest_used(rig, 1)->ring[103].id, 8);
+	close_ring_fds(r);
+	area_free(&area);
+}
+
+/* Whatever stands in the file: no walk outside of it or without an end, and no buffer is given back
+ * that the driver did not make available. */
+static void hostile_area(void **state)
+{
+	struct rig *rig = *state;
+	uint32_t seed = 1;
+
+	prepare(rig);
+	for (int round = 0; round < 300; round++) {
+		struct vhost_vq *vq = vhost_dev_vq(rig->dev, 1);
+		struct ring_fds r;
+		struct area area;
+		uint8_t *reg;
+
+		area_new(rig, &area);
+		reg = region(&area, 1);
+		for (size_t i = 0; i < REGION; i++) {
+			seed = seed * 1664525 + 1013904223;
+			reg[i] = (uint8_t)(round % 3 == 0 ? 1 : seed >> 24);
+		}
+		if (round % 2)
+			put16(reg + VERSION, 1);
+		if (round % 4 > 1)
+			put16(reg + N_DESC, SIZE);
+		give(rig, &area, N_RINGS, SIZE);
+		r = start(rig, 40, 50);
+		assert_in_range(guest_used(rig, 1)->idx, 40, 50);
+		assert_int_equal(vq->last_avail, vq->used_idx);
+		assert_int_equal(fe_get_base(rig, 1), guest_used(rig, 1)->idx);
+		close_ring_fds(r);
+		area_free(&area);
+	}
+	fe_honest(rig);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
+	const struct CMUnitTest tests[] = {
+		T(file_is_made),           T(file_is_refused),
+		T(area_is_refused),        T(repeats_do_not_pile_up),
+		T(ring_of_another_size),   T(area_is_truncated),
+		T(publication_is_noted),   T(held_buffers_are_given_back),
+		T(last_batch_is_finished), T(hostile_area),
+	};
+	return cmocka_run_group_tests_name("vhost_inflight", tests, NULL, NULL);
+}
