@@ -229,30 +229,17 @@ void log_write(enum log_level level, const char *fmt, ...)
 	errno = saved;
 }
 
-static bool log_limit_take(struct log_limit *limit)
-{
-	uint64_t now = clock_now_ms();
-	uint64_t earned = limit->last_ms ? (now - limit->last_ms) / LOG_REFILL_MS : LOG_BURST;
-	if (earned) {
-		limit->tokens =
-			min_u32(LOG_BURST, limit->tokens + min_u32(LOG_BURST, (uint32_t)earned));
-		limit->last_ms = now;
-	}
-	if (!limit->tokens) {
-		limit->suppressed++;
-		return false;
-	}
-	limit->tokens--;
-	return true;
-}
-
 void log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
 {
 	char text[LOG_LINE_MAX];
 	va_list ap;
 
-	if (level > log_get_level() || !log_limit_take(limit))
+	if (level > log_get_level())
 		return;
+	if (!rate_take(&limit->rate, clock_now_ms(), LOG_BURST, LOG_REFILL_MS)) {
+		limit->suppressed++;
+		return;
+	}
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);

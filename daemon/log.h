@@ -10,7 +10,7 @@
 #ifndef LOG_H
 #define LOG_H
 
-#include "base.h"
+#include "rate.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG, LOG_N_LEVELS };
 
@@ -26,8 +26,7 @@ void log_write(enum log_level level, const char *fmt, ...) printf_like(2, 3);
 
 /* How many lines a peer has caused lately; all zero is a limit that was never used. */
 struct log_limit {
-	uint64_t last_ms; /* when it earned its last line */
-	uint32_t tokens;
+	struct rate rate;
 	uint32_t suppressed;
 };
 

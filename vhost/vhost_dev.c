@@ -34,31 +34,17 @@
 
 /* ---- lines for the log ---- */
 
-static bool limit_take(struct vhost_limit *l)
-{
-	uint64_t now = clock_now_ms();
-	uint64_t earned = (now - l->last_ms) / LIMIT_REFILL_MS;
-
-	if (earned > 0) {
-		l->tokens = earned > LIMIT_BURST - l->tokens ? LIMIT_BURST
-		                                             : l->tokens + (uint32_t)earned;
-		l->last_ms = now;
-	}
-	if (l->tokens == 0) {
-		l->suppressed++;
-		return false;
-	}
-	l->tokens--;
-	return true;
-}
-
 static void limit_line(struct vhost_dev *dev, struct vhost_limit *l,
                        void (*out)(void *owner, const char *text), const char *text)
 {
 	char line[TEXT_MAX + 64];
 
-	if (!out || !limit_take(l))
+	if (!out)
 		return;
+	if (!rate_take(&l->rate, clock_now_ms(), LIMIT_BURST, LIMIT_REFILL_MS)) {
+		l->suppressed++;
+		return;
+	}
 	if (l->suppressed)
 		snprintf(line, sizeof(line), "%s (%u lines suppressed before)", text,
 		         l->suppressed);
@@ -141,8 +127,6 @@ int vhost_dev_new(const struct vhost_dev_config *config, const struct vhost_dev_
 		dev->config.protocol_features = 0;
 	dev->ops = ops;
 	dev->owner = owner;
-	dev->warn_limit = dev->info_limit =
-		(struct vhost_limit){.last_ms = clock_now_ms(), .tokens = LIMIT_BURST};
 	dev->n_vqs = (uint16_t)(2 * config->max_queue_pairs);
 	vhost_io_init(&dev->io);
 	dev->old_fds = calloc(2u * dev->n_vqs, sizeof(*dev->old_fds));

@@ -9,14 +9,14 @@
 #ifndef VHOST_DEV_PRIV_H
 #define VHOST_DEV_PRIV_H
 
+#include "rate.h"
 #include "vhost_dev.h"
 #include "vhost_inflight.h"
 #include "vhost_io.h"
 
 /* Lines for the log that a peer can cause: some at once, then one a second. */
 struct vhost_limit {
-	uint64_t last_ms;
-	uint32_t tokens;
+	struct rate rate;
 	uint32_t suppressed;
 };
 
