@@ -255,6 +255,15 @@ static void daemon_port_state(void *owner, struct port *port)
 	nic_set_port_state(port->nic, port->id, port_is_up(port) ? STEER_PORT_UP : STEER_PORT_DOWN);
 }
 
+/* By the worker that sends what the guest sends. */
+static bool daemon_announce(void *owner, struct port *port, uint64_t mac)
+{
+	const struct daemon *d = owner;
+
+	return d->ready &&
+	       worker_announce(d->workers[daemon_worker_of_ring(d, port->index, 1)], port, mac);
+}
+
 static void daemon_view_changed(void *owner, struct nic *nic)
 {
 	struct daemon *d = owner;
@@ -268,6 +277,7 @@ static void daemon_view_changed(void *owner, struct nic *nic)
 static const struct port_ops daemon_port_ops = {
 	.rings_changed = daemon_rings_changed,
 	.state_changed = daemon_port_state,
+	.announce = daemon_announce,
 	.quiesce = daemon_quiesce,
 	.wake = daemon_wake_port,
 };

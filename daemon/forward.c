@@ -66,7 +66,7 @@ static __attribute__((noinline)) void fwd_run_open(struct fwd *f, struct fwd_run
 	                  fdb_key(mac, src->port->vlan));
 	if (port == src->port)
 		return;
-	if (port) {
+	if (port && !fwd_is_away(port)) {
 		fwd_run_to_port(f, run, port, mac, src->vq->index / 2);
 		return;
 	}

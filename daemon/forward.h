@@ -130,6 +130,13 @@ uint32_t fwd_from_nic(struct fwd *f, struct fwd_nic_source *src);
 uint32_t fwd_from_tap(struct fwd *f, struct nic *nic, struct group_tap *tap,
                       struct nic_counters *counters);
 
+/**
+ * fwd_announce() - a broadcast RARP from @mac, to where the guest's own would go
+ *
+ * Switches and other guests learn from it where the guest is now. Context: as above.
+ */
+void fwd_announce(struct fwd *f, struct fwd_guest_source *src, uint64_t mac);
+
 /** fwd_flush_uplinks() - send what waits in nic queues; once per round of the worker */
 void fwd_flush_uplinks(struct fwd *f);
 

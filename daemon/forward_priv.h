@@ -69,6 +69,19 @@ static always_inline struct vhost_vq *fwd_open_ring(struct fwd *f, struct port *
 	return spin_is_mine(&vq->lock, f->tag) ? vq : fwd_open_ring_slow(f, vq);
 }
 
+/**
+ * fwd_is_away() - is this port's guest not here, and to be looked for behind the nic?
+ *
+ * It may run on another host, after a migration or before one, while both have it configured.
+ */
+static always_inline bool fwd_is_away(const struct port *port)
+{
+	const struct port_rxset *set = atomic_load_explicit(
+		(_Atomic(struct port_rxset *) *)(uintptr_t)&port->rxset, memory_order_acquire);
+
+	return !set->n && port->nic->conf->mode != CONF_NIC_INTERNAL;
+}
+
 /** fwd_flush_rings() - publish, fence, interrupt, close: all open rings and @src, if there is one
  */
 void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map);

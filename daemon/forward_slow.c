@@ -402,7 +402,7 @@ static enum fwd_result fwd_guest_route(struct fwd *f, struct fwd_guest_source *s
 		fwd_drop_from(src, PORT_FROM_HAIRPIN);
 		return FWD_DONE;
 	}
-	if (to) {
+	if (to && !fwd_is_away(to)) {
 		fwd_to_guest(f, to, hint, frame);
 		return FWD_DONE;
 	}
@@ -560,6 +560,25 @@ uint32_t fwd_from_tap(struct fwd *f, struct nic *nic, struct group_tap *tap,
 		fwd_flush_rings(f, NULL, NULL);
 	}
 	return n;
+}
+
+/* A "reverse request" of RFC 903: own hardware address, no protocol addresses. As QEMU sends them.
+ */
+void fwd_announce(struct fwd *f, struct fwd_guest_source *src, uint64_t mac)
+{
+	const struct fdb *fdb = atomic_load_explicit(&src->port->nic->fdb, memory_order_acquire);
+	uint8_t rarp[FWD_MIN_WIRE] = {
+		[0] = 0xff,  0xff, 0xff, 0xff, 0xff, 0xff, /* to all */
+		[12] = 0x80, 0x35, 0,    1,    0x08, 0x00, 6, 4, 0, 3,
+	};
+	struct fwd_frame frame;
+
+	for (uint32_t i = 0; i < 6; i++)
+		rarp[6 + i] = rarp[22 + i] = rarp[32 + i] = (uint8_t)(mac >> 8 * i);
+	fwd_frame_of_bytes(f, rarp, sizeof(rarp), &frame);
+	fwd_flood(f, fdb, src->port->vlan, src->port, src->vq->index / 2, &frame);
+	(void)fwd_to_wire(f, src, &frame, false);
+	fwd_flush_rings(f, NULL, NULL);
 }
 
 const char *nic_drop_name(enum nic_drop reason)

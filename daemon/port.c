@@ -22,6 +22,8 @@
 #define PORT_RETRY_MIN_MS 100
 #define PORT_RETRY_MAX_MS 2000
 #define PORT_BACKLOG      4
+#define PORT_RARP_BURST   16 /* announcements at once (QEMU sends 5), then one more in ... */
+#define PORT_RARP_MS      100
 
 struct port_conn {
 	struct loop *loop;
@@ -41,6 +43,7 @@ struct port_conn {
 	int peer_pid;
 	char last_error[192];
 	struct log_limit limit; /* of lines that front ends cause by coming and going */
+	struct rate rarp;       /* of announcements */
 };
 
 static void port_note_error(struct port *port, const char *fmt, ...) printf_like(2, 3);
@@ -149,10 +152,34 @@ static void port_dev_refused(void *arg, const char *text)
 	snprintf(port->conn->last_error, sizeof(port->conn->last_error), "%s", text);
 }
 
+static bool port_owns(const struct port *port, uint64_t mac)
+{
+	for (uint32_t i = 0; i < port->n_macs; i++) {
+		if (port->mac_keys[i] == mac)
+			return true;
+	}
+	return false;
+}
+
+static const char *port_dev_announce(void *arg, const uint8_t mac[6])
+{
+	struct port *port = arg;
+	struct port_conn *c = port->conn;
+
+	if (port->own_macs_only && !port_owns(port, fdb_mac(mac)))
+		return "not an address of this port (own-macs-only)";
+	if (!rate_take(&c->rarp, clock_now_ms(), PORT_RARP_BURST, PORT_RARP_MS))
+		return "too many announcements";
+	if (!c->ops->announce(c->owner, port, fdb_mac(mac)))
+		return "no worker takes it now";
+	return NULL;
+}
+
 static const struct vhost_dev_ops port_dev_ops = {
 	.quiesce = port_dev_quiesce,
 	.wake = port_dev_wake,
 	.rings_changed = port_dev_rings_changed,
+	.announce = port_dev_announce,
 	.info = port_dev_info,
 	.warn = port_dev_warn,
 	.refused = port_dev_refused,

@@ -65,6 +65,9 @@ struct port_ops {
 	void (*rings_changed)(void *owner, struct port *port);
 	/* A front end is there and has set up its rings, or has gone: tell the steering table. */
 	void (*state_changed)(void *owner, struct port *port);
+	/* Send a RARP of that address (fdb key) in the port's name. Returns false if it cannot now.
+	 */
+	bool (*announce)(void *owner, struct port *port, uint64_t mac);
 	/* See vhost_dev_ops. */
 	void (*quiesce)(void *owner);
 	void (*wake)(void *owner, struct port *port);

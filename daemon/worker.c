@@ -21,6 +21,7 @@
 
 #define WORKER_CLOCK_ROUNDS 16 /* of an idle worker, between two looks at the clock */
 #define WORKER_PUSH_ROUNDS  16 /* of a busy worker, between two looks at frames left behind */
+#define WORKER_ANNOUNCES    64 /* that wait for the worker's next round */
 #define WORKER_RETRY_MS     1  /* sleep of a worker with frames that a nic did not take yet */
 
 /*
@@ -42,9 +43,18 @@ static char worker_quiescence;
 #define worker_tsan_acquire() ((void)0)
 #endif
 
+/* @port is only compared: it may be gone when the worker looks. */
+struct worker_announcement {
+	const struct port *port;
+	uint64_t mac;
+};
+
 struct worker {
 	_Atomic(struct worker_plan *) plan;
 	_Atomic bool stop;
+	/* Announcements: the control thread puts in, the worker takes out */
+	_Atomic uint32_t announce_in, announce_out;
+	struct worker_announcement announcements[WORKER_ANNOUNCES];
 	struct worker_params params;
 	struct fwd *fwd;
 	int epoll_fd, wake_fd;
@@ -84,6 +94,31 @@ void worker_plan_free(struct worker_plan *plan)
 	free(plan);
 }
 
+static bool worker_has_announcements(const struct worker *w)
+{
+	return atomic_load_explicit(&w->announce_in, memory_order_relaxed) !=
+	       atomic_load_explicit(&w->announce_out, memory_order_relaxed);
+}
+
+static cold_noinline void worker_send_announcements(struct worker *w, struct worker_plan *plan)
+{
+	/* R: the control thread's store behind the announcement */
+	uint32_t in = atomic_load_explicit(&w->announce_in, memory_order_acquire);
+	uint32_t out = atomic_load_explicit(&w->announce_out, memory_order_relaxed);
+
+	for (; out != in; out++) {
+		const struct worker_announcement *a = &w->announcements[out % WORKER_ANNOUNCES];
+
+		for (uint32_t i = 0; i < plan->n_guests; i++) {
+			if (plan->guests[i].port == a->port) {
+				fwd_announce(w->fwd, &plan->guests[i], a->mac);
+				break;
+			}
+		}
+	}
+	atomic_store_explicit(&w->announce_out, out, memory_order_release);
+}
+
 /* One burst from each source. */
 static uint32_t worker_round(struct worker *w, struct worker_plan *plan)
 {
@@ -91,6 +126,8 @@ static uint32_t worker_round(struct worker *w, struct worker_plan *plan)
 	uint32_t n = 0;
 
 	f->blocked = false;
+	if (unlikely(worker_has_announcements(w)))
+		worker_send_announcements(w, plan);
 	for (uint32_t i = 0; i < plan->n_nics; i++)
 		n += fwd_from_nic(f, &plan->nics[i]);
 	for (uint32_t i = 0; i < plan->n_taps; i++)
@@ -325,6 +362,19 @@ struct worker_plan *worker_swap_plan(struct worker *w, struct worker_plan *plan)
 
 	worker_wake(w);
 	return old;
+}
+
+bool worker_announce(struct worker *w, struct port *port, uint64_t mac)
+{
+	uint32_t in = atomic_load_explicit(&w->announce_in, memory_order_relaxed);
+
+	if (in - atomic_load_explicit(&w->announce_out, memory_order_acquire) == WORKER_ANNOUNCES)
+		return false;
+	w->announcements[in % WORKER_ANNOUNCES] =
+		(struct worker_announcement){.port = port, .mac = mac};
+	atomic_store_explicit(&w->announce_in, in + 1, memory_order_release);
+	worker_wake(w);
+	return true;
 }
 
 void worker_quiesce(void)

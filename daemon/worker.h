@@ -85,6 +85,14 @@ void worker_quiesce(void);
 /** worker_wake() - end the worker's sleep: it makes a round and asks for kicks anew. Any thread. */
 void worker_wake(struct worker *worker);
 
+/**
+ * worker_announce() - let the network know where @mac is now: a RARP, as if the guest had sent it
+ *
+ * Sent by the worker's next round, if it serves a transmit ring of @port then. Control thread.
+ * Return: false if too many wait already.
+ */
+bool worker_announce(struct worker *worker, struct port *port, uint64_t mac);
+
 /** worker_watch() - let @fd end the worker's sleep. @fd is borrowed. Return: 0 or -errno. */
 int worker_watch(struct worker *worker, int fd);
 void worker_unwatch(struct worker *worker, int fd);

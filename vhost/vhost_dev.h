@@ -47,6 +47,12 @@ struct vhost_dev_ops {
 	 */
 	void (*info)(void *owner, const char *text);
 
+	/*
+	 * SEND_RARP: tell the network that the guest with this address is here now. May be NULL.
+	 * Returns NULL, or why not in words.
+	 */
+	const char *(*announce)(void *owner, const uint8_t mac[6]);
+
 	/* Something the front end did was refused or is odd; one line, already rate limited. */
 	void (*warn)(void *owner, const char *text);
 

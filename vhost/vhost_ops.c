@@ -72,6 +72,7 @@ static const struct vhost_op vhost_ops[] = {
 	OP(SET_PROTOCOL_FEATURES,  set_protocol_features,  8,  8, 0, 0, NO_RING,  false, true,  0),
 	OP(GET_QUEUE_NUM,          get_queue_num,          0,  0, 0, 0, NO_RING,  true,  false, PROTO(MQ)),
 	OP(SET_VRING_ENABLE,       set_vring_enable,       8,  8, 0, 0, RING_U32, false, false, 0),
+	OP(SEND_RARP,              send_rarp,              8,  8, 0, 0, NO_RING,  false, false, PROTO(RARP)),
 	OP(NET_SET_MTU,            net_set_mtu,            8,  8, 0, 0, NO_RING,  false, false, PROTO(NET_MTU)),
 	OP(GET_INFLIGHT_FD,        get_inflight_fd,       20, 24, 0, 0, NO_RING,  true,  false, PROTO(INFLIGHT_SHMFD)),
 	OP(SET_INFLIGHT_FD,        set_inflight_fd,       20, 24, 1, 1, NO_RING,  false, false, PROTO(INFLIGHT_SHMFD)),
@@ -83,7 +84,6 @@ static const struct vhost_op vhost_ops[] = {
 #undef OP
 	/* Known by name only. The front end waits for an answer of its own to those marked true. */
 #define NOT_SERVED(id, answers) [VHOST_MSG_##id] = {.name = #id, .replies = answers}
-	NOT_SERVED(SEND_RARP, false),
 	NOT_SERVED(SET_BACKEND_REQ_FD, false),
 	NOT_SERVED(IOTLB_MSG, false),
 	NOT_SERVED(SET_VRING_ENDIAN, false),

@@ -5,7 +5,7 @@
  *   vhost_ops.c        the table of requests, and the dispatcher that enforces it
  *   vhost_ops_dev.c    the device as a whole: features, status, queues, MTU
  *   vhost_ops_mem.c    guest memory, and what rings are tracked in
- *   vhost_ops_log.c    the dirty log of a migration
+ *   vhost_ops_log.c    migration: the dirty log, and saying where the guest is now
  *   vhost_ops_ring.c   one ring
  *
  * A handler sees a message that fits its row of the table, and only judges what it means. It
@@ -35,6 +35,7 @@ int vhost_op_get_inflight_fd(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_inflight_fd(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_log_base(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_log_fd(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_send_rarp(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_num(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_addr(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_base(struct vhost_dev *dev, struct vhost_request *msg);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * vhost_ops_log.c - requests about the dirty log of a migration
+ * vhost_ops_log.c - requests of a migration: the dirty log, and saying where the guest is now
  *
  * A front end shares a log (SET_LOG_BASE), then switches logging on (SET_FEATURES with
  * VHOST_F_LOG_ALL) and off again, all on running rings. It may replace the log by a larger one when
@@ -81,4 +81,25 @@ int vhost_op_set_log_fd(struct vhost_dev *dev, struct vhost_request *msg)
 	(void)dev;
 	(void)msg;
 	return 0;
+}
+
+/*
+ * The address is what QEMU found in the guest's device, so it is the guest's word. The owner
+ * decides whether and how often it goes out.
+ */
+int vhost_op_send_rarp(struct vhost_dev *dev, struct vhost_request *msg)
+{
+	const uint8_t *mac = msg->payload.bytes;
+	static const uint8_t none[6];
+	const char *why = NULL;
+
+	if (mac[0] & 1 || memcmp(mac, none, sizeof(none)) == 0)
+		why = "not the address of one station";
+	else if (dev->ops->announce)
+		why = dev->ops->announce(dev->owner, mac);
+	if (!why)
+		return 0;
+	vhost_dev_warn(dev, "SEND_RARP: %02x:%02x:%02x:%02x:%02x:%02x: %s", mac[0], mac[1], mac[2],
+	               mac[3], mac[4], mac[5], why);
+	return -EINVAL;
 }

@@ -11,7 +11,7 @@ from vx.base import wait_for
 from vx.topo import guest_mac
 
 from rawfe import (F_PROTOCOL, F_VERSION_1, GET_FEATURES, SET_FEATURES, RawFrontEnd)
-from vxnet import (WIRE_MAC, Echo, Holdings, Vfe, frame, port, to_drops, untouched,
+from vxnet import (WIRE_MAC, Echo, Holdings, Vfe, frame, nic, port, to_drops, untouched,
                    wait_port)
 
 
@@ -139,8 +139,9 @@ def test_front_end_killed_under_traffic(lab, wire):
 
 
 def test_receiver_killed_under_traffic(lab, wire):
-    """The receiving guest dies, its peer and the wire go on sending: drops are counted, and the
-    next front end of that port gets frames again."""
+    """The receiving guest dies, its peer and the wire go on sending: the peer's frames look for it
+    on the wire, those from the wire are dropped and counted, and the next front end of that port
+    gets frames again."""
     sender = Vfe(lab, lab.socket(1), "tx", mac=guest_mac(1), dst=guest_mac(0), rate=20000,
                  count=100_000_000, timeout_ms=100_000)
     sender.ready()
@@ -150,9 +151,14 @@ def test_receiver_killed_under_traffic(lab, wire):
         victim.ready()
         wire.send_all(frame(guest_mac(0), WIRE_MAC, k) for k in range(50))
         victim.kill()
+        wait_port(lab.vhost, "vm0", state="listening")
         before = to_drops(lab.vhost, "vm0").get("no-guest", 0)
-        wait_for(lambda: to_drops(lab.vhost, "vm0").get("no-guest", 0) > before + 100, 10,
+        sent = sum(q["tx_frames"] for q in nic(lab.vhost)["queues"])
+        wire.send_all(frame(guest_mac(0), WIRE_MAC, k) for k in range(50))
+        wait_for(lambda: to_drops(lab.vhost, "vm0").get("no-guest", 0) >= before + 50, 10,
                  "counted drops")
+        wait_for(lambda: sum(q["tx_frames"] for q in nic(lab.vhost)["queues"]) > sent + 100, 10,
+                 "frames that look for it")
     last = Vfe(lab, lab.socket(0), "rx", mac=guest_mac(0), expect=500, ring=4096)
     assert last.result(ok=None)["good"] >= 500
     sender.finish(ok=None)

@@ -81,7 +81,17 @@ static void owner_warn(void *owner, const char *text)
 	snprintf(rig->warn, sizeof(rig->warn), "%s", text);
 }
 
+static const char *owner_announce(void *owner, const uint8_t mac[6])
+{
+	struct rig *rig = owner;
+
+	rig->n_announced++;
+	memcpy(rig->announced, mac, 6);
+	return rig->announce_why;
+}
+
 static const struct vhost_dev_ops owner_ops = {
+	.announce = owner_announce,
 	.quiesce = owner_quiesce,
 	.wake = owner_wake,
 	.rings_changed = owner_changed,

@@ -40,8 +40,10 @@ struct rig {
 	uint8_t *guest; /* front end's view of the guest's memory */
 
 	/* What the owner saw */
-	uint32_t n_quiesce, n_changed, n_wake, n_info, n_warn;
-	char warn[512]; /* the last one */
+	uint32_t n_quiesce, n_changed, n_wake, n_info, n_warn, n_announced;
+	uint8_t announced[6];
+	const char *announce_why; /* what the owner answers */
+	char warn[512];           /* the last one */
 	char info[512];
 	void (*on_quiesce)(struct rig *rig);
 	void (*on_changed)(struct rig *rig);

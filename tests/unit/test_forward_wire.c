@@ -55,6 +55,81 @@ static void test_to_wire(void **state)
 	fp_free(fp);
 }
 
+/* The guest that owns the address runs elsewhere, now or again: its frames follow it. */
+static void test_absent_guest(void **state)
+{
+	static const uint16_t vlans[FP_PORTS] = {0, 0, 100, 100};
+	struct fake_path *fp = fp_new(CONF_NIC_STEERED, vlans);
+	uint32_t len;
+
+	(void)state;
+	for (uint32_t pair = 0; pair < FP_PORTS; pair += 2) {
+		struct fp_port *a = &fp->ports[pair], *b = &fp->ports[pair + 1];
+		struct port_rxset none = {0}, *set = atomic_load(&b->port.rxset);
+
+		fp_post(b, 1600);
+		fp_frame(frame, 200, b->mac, a->mac, 1);
+		for (int i = 0; i < 3; i++) {
+			atomic_store(&b->port.rxset, i == 1 ? &none : set);
+			fp_post(b, 1600);
+			fp_send(a, frame, 200);
+			assert_int_equal(fp_run(fp, a), 1);
+			fp_expect_returned(a, 1);
+			if (i == 1) {
+				fp_expect_nothing(b);
+				assert_non_null(fp_xsk_sent(fp, &len));
+				assert_int_equal(len, 200 + (pair ? 4 : 0));
+			} else {
+				fp_expect_frame(b, frame, 200);
+				assert_null(fp_xsk_sent(fp, &len));
+			}
+		}
+		assert_int_equal(counter_get(&b->port.to_no_guest), 0);
+		/* What comes in from the wire for it is not sent back. */
+		atomic_store(&b->port.rxset, &none);
+		fp_xsk_receive(fp, frame, 200, b->port.id, 0);
+		assert_int_equal(fp_run_nic(fp), 1);
+		assert_null(fp_xsk_sent(fp, &len));
+		atomic_store(&b->port.rxset, set);
+	}
+	fp_free(fp);
+}
+
+static void test_announce(void **state)
+{
+	static const uint16_t vlans[FP_PORTS] = {0, 0, 100, 100};
+	struct fake_path *fp = fp_new(CONF_NIC_STEERED, vlans);
+	uint8_t rarp[60] = {[12] = 0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3};
+
+	(void)state;
+	for (uint32_t i = 0; i < FP_PORTS; i++)
+		fp_post(&fp->ports[i], 1600);
+	memset(rarp, 0xff, 6);
+	memcpy(rarp + 6, &fp->ports[0].mac, 6);
+	memcpy(rarp + 22, &fp->ports[0].mac, 6);
+	memcpy(rarp + 32, &fp->ports[0].mac, 6);
+	fwd_announce(fp->fwd, &fp->ports[0].src, fp->ports[0].mac);
+	fwd_flush_uplinks(fp->fwd);
+	expect_wire(fp, rarp, 60);
+	fp_expect_frame(&fp->ports[1], rarp, 60);
+	for (uint32_t i = 0; i < FP_PORTS; i++)
+		fp_expect_nothing(&fp->ports[i]);
+
+	memcpy(rarp + 6, &fp->ports[2].mac, 6);
+	memcpy(rarp + 22, &fp->ports[2].mac, 6);
+	memcpy(rarp + 32, &fp->ports[2].mac, 6);
+	fwd_announce(fp->fwd, &fp->ports[2].src, fp->ports[2].mac);
+	fwd_flush_uplinks(fp->fwd);
+	memmove(frame + 16, rarp + 12, 48);
+	memcpy(frame, rarp, 12);
+	memcpy(frame + 12, "\x81\x00\x00\x64", 4);
+	expect_wire(fp, frame, 64);
+	fp_expect_frame(&fp->ports[3], rarp, 60);
+	for (uint32_t i = 0; i < FP_PORTS; i++)
+		fp_expect_nothing(&fp->ports[i]);
+	fp_free(fp);
+}
+
 static void test_vlan_to_wire(void **state)
 {
 	static const uint16_t vlans[FP_PORTS] = {100, 0, 0, 0};
@@ -252,7 +327,8 @@ static void test_wire_burst(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_to_wire),        cmocka_unit_test(test_vlan_to_wire),
+		cmocka_unit_test(test_to_wire),        cmocka_unit_test(test_absent_guest),
+		cmocka_unit_test(test_announce),       cmocka_unit_test(test_vlan_to_wire),
 		cmocka_unit_test(test_wire_full),      cmocka_unit_test(test_from_wire),
 		cmocka_unit_test(test_stale_metadata), cmocka_unit_test(test_vlan_from_wire),
 		cmocka_unit_test(test_dedicated),      cmocka_unit_test(test_wire_burst),

@@ -239,7 +239,6 @@ static void unknown_requests(void **state)
 	                               1u << 16,
 	                               1u << 31,
 	                               UINT32_MAX,
-	                               VHOST_MSG_SEND_RARP,
 	                               VHOST_MSG_SET_BACKEND_REQ_FD,
 	                               VHOST_MSG_IOTLB_MSG,
 	                               VHOST_MSG_SET_VRING_ENDIAN,

@@ -449,6 +449,25 @@ static void truncated(void **state)
 	close_ring_fds(fds);
 }
 
+/* SEND_RARP: six bytes of a word; whether it goes out the owner decides. */
+static void announce(void **state)
+{
+	struct rig *rig = *state;
+	uint64_t mac = 0xffff563412005452, group = 0x563412005453, none = 0xffff000000000000;
+
+	fe_negotiate(rig, ALL);
+	fe_set_u64(rig, VHOST_MSG_SEND_RARP, mac);
+	assert_int_equal(rig->n_announced, 1);
+	assert_memory_equal(rig->announced, "\x52\x54\x00\x12\x34\x56", 6);
+	assert_int_equal(fe_ask(rig, VHOST_MSG_SEND_RARP, &group, 8, NULL, 0), 1);
+	assert_warned(rig, "SEND_RARP: 53:54:00:12:34:56: not the address of one station");
+	assert_int_equal(fe_ask(rig, VHOST_MSG_SEND_RARP, &none, 8, NULL, 0), 1);
+	assert_int_equal(rig->n_announced, 1);
+	rig->announce_why = "not now";
+	assert_int_equal(fe_ask(rig, VHOST_MSG_SEND_RARP, &mac, 8, NULL, 0), 1);
+	assert_warned(rig, "SEND_RARP: 52:54:00:12:34:56: not now");
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, rig_setup, rig_teardown)
@@ -465,6 +484,7 @@ int main(void)
 		TEST(at_an_offset),
 		TEST(repeated),
 		TEST(truncated),
+		TEST(announce),
 	};
 
 	return cmocka_run_group_tests_name("vhost-log", tests, NULL, NULL);
