@@ -62,6 +62,7 @@ struct conf_mac {
 struct conf_port {
 	char *name;
 	char *socket; /* absolute, fits sun_path */
+	int fd;       /* inherited socket to use instead, or -1; the port's owner owns it */
 	bool listen;
 	char *nic;             /* name of a nics entry */
 	uint32_t nic_index;    /* its position */
@@ -72,6 +73,7 @@ struct conf_port {
 	uint16_t mtu;       /* largest MTU that is accepted, 0: what the nic can carry */
 	bool own_macs_only; /* drop frames that the guest sends from other addresses; default false
 	                     */
+	bool device_config; /* offer the device's configuration (GET_CONFIG); default false */
 	char *socket_owner; /* user name or NULL; listen: true only */
 	char *socket_group; /* group name or NULL */
 	uint32_t socket_mode;   /* default 0660 */
@@ -81,7 +83,7 @@ struct conf_port {
 
 struct conf {
 	char *path;
-	char *control_socket;  /* default /run/vhost-xdp/control.sock */
+	char *control_socket;  /* default /run/vhost-xdp/control.sock; NULL: none (conf_single) */
 	char *pin_dir;         /* default /sys/fs/bpf/vhost-xdp */
 	uint32_t busy_poll_us; /* how long an idle worker polls before it sleeps; default 50 */
 	struct conf_worker *workers; /* at least one */

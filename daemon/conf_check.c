@@ -555,11 +555,13 @@ static int conf_add_port(struct conf_build *b, const struct conf_entry *e,
 	                              entry_pos(e, "socket"), entry_pos(e, "socket-owner"),
 	                              entry_pos(e, "socket-group")};
 	*port = (struct conf_port){
+		.fd = -1,
 		.listen = !raw->listen || *raw->listen,
 		.vlan = (uint16_t)raw->vlan,
 		.queues = (uint16_t)(raw->queues ? *raw->queues : 8),
 		.mtu = (uint16_t)raw->mtu,
 		.own_macs_only = raw->own_macs_only,
+		.device_config = raw->device_config,
 		.socket_mode = 0660,
 		.features_mask = raw->features_mask ? *raw->features_mask : UINT64_MAX,
 		.line = pos->name.line,

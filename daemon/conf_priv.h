@@ -7,6 +7,7 @@
  *   conf_check.c   raw structures of all files -> struct conf, with every rule between keys
  *   conf_system.c  struct conf against the host
  *   conf.c         which files, in which order; release
+ *   conf_single.c  options of the command line -> the text of a configuration
  *
  * libcyaml fills structures from a schema, but tells mistakes in many lines and cannot say where a
  * value stood once it is loaded. So the same text is parsed into a tree of nodes with positions
@@ -59,6 +60,7 @@ struct conf_raw_port {
 	uint32_t *queues;
 	uint32_t mtu;
 	bool own_macs_only;
+	bool device_config;
 	char *socket_owner;
 	char *socket_group;
 	char *socket_mode; /* octal digits; read by us, not as libcyaml reads numbers */
@@ -85,6 +87,7 @@ struct conf_doc {
 	const char *path; /* borrowed: struct conf_full's */
 	char *text;
 	size_t len;
+	bool no_lines; /* positions in it say nothing to the user */
 	const cyaml_schema_value_t *schema;
 	yaml_document_t tree;
 	bool have_tree;
@@ -94,7 +97,7 @@ struct conf_doc {
 
 struct conf_pos {
 	const char *file;
-	uint32_t line, column; /* from 1 */
+	uint32_t line, column; /* from 1; 0: of a text without lines to speak of */
 };
 
 /* Text from the file, short and printable, in quotes. */
@@ -118,7 +121,18 @@ const char *conf_nearest(const char *text, const char *(*word)(const void *table
  */
 int conf_doc_load(struct conf_doc *doc, const char *path, const cyaml_schema_value_t *schema,
                   char **ret_error);
+/** conf_doc_parse() - the same for what stands in @doc->text already */
+int conf_doc_parse(struct conf_doc *doc, const char *path, const cyaml_schema_value_t *schema,
+                   char **ret_error);
 void conf_doc_free(struct conf_doc *doc);
+
+/**
+ * conf_load_text() - a configuration that is no file
+ * @name: what messages call it; they have no line numbers
+ * @text: malloc()ed, taken over, also on failure
+ */
+int conf_load_text(const char *name, char *text, size_t len, struct conf **ret_conf,
+                   char **ret_error);
 
 /* Where things stand in the tree. */
 struct conf_pos conf_pos_of(const struct conf_doc *doc, const yaml_node_t *node);

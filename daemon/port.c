@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
+#include <linux/if_ether.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +19,7 @@
 #include "loop.h"
 #include "nic.h"
 #include "port.h"
+#include "vhost_wire.h"
 #include "why.h"
 
 #define PORT_RETRY_MIN_MS 100
@@ -31,6 +34,7 @@ struct port_conn {
 	void *owner;
 	int listen_fd; /* listen: true */
 	bool bound;    /* the socket file is ours to remove */
+	bool only_one; /* the front end came with the daemon; without it there is nothing to do */
 	struct loop_source *listen_source;
 	struct loop_source *dev_source; /* the attached front end */
 	struct loop_source *retry;      /* listen: false */
@@ -207,6 +211,8 @@ static void port_disconnect(struct port *port, int err)
 		            port->conf->name, strerror(-err));
 	if (c->retry)
 		loop_set_timer(c->retry, c->retry_ms, 0);
+	if (c->only_one)
+		loop_quit(c->loop, 0);
 }
 
 static void port_on_message(void *arg, uint32_t events)
@@ -358,6 +364,32 @@ static int port_set_access(const struct port *port)
 	return chmod(conf->socket, conf->socket_mode) < 0 ? -errno : 0;
 }
 
+/* The program that started us has made the socket: one that listens, or one with the front end. */
+static int port_inherit(struct port *port, char **ret_why)
+{
+	struct port_conn *c = port->conn;
+	int fd = fcntl(port->conf->fd, F_DUPFD_CLOEXEC, 0), listens = 0, err = 0;
+	socklen_t len = sizeof(listens);
+
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0)
+		err = -errno;
+	close(port->conf->fd); /* or the front end would not see the end of the connection */
+	if (!err && !listens) {
+		c->only_one = true;
+		port_attach(port, fd);
+		return vhost_dev_fd(port->dev) >= 0 ? 0 : -ECONNABORTED;
+	}
+	c->listen_fd = fd;
+	if (!err && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		err = -errno;
+	if (!err)
+		err = loop_add_fd(c->loop, fd, EPOLLIN, port_on_accept, port, &c->listen_source);
+	if (err < 0)
+		why_set(ret_why, err, "port %s: cannot use descriptor %d: %s", port->conf->name,
+		        port->conf->fd, strerror(-err));
+	return err;
+}
+
 static int port_listen(struct port *port, char **ret_why)
 {
 	struct port_conn *c = port->conn;
@@ -365,6 +397,8 @@ static int port_listen(struct port *port, char **ret_why)
 	mode_t mask;
 	int err;
 
+	if (port->conf->fd >= 0)
+		return port_inherit(port, ret_why);
 	err = port_clear_stale(port, &addr, ret_why);
 	if (err < 0)
 		goto fail;
@@ -398,13 +432,20 @@ fail:
 static int port_create_dev(struct port *port, uint16_t mtu)
 {
 	const struct conf_port *conf = port->conf;
-	const struct vhost_dev_config config = {
+	struct vhost_dev_config config = {
 		.features = vhost_dev_default_features() & conf->features_mask,
 		.protocol_features = vhost_dev_default_protocol_features(),
 		.max_queue_pairs = conf->queues,
 		.max_mtu = mtu,
+		.config_mtu = mtu < UINT16_MAX ? mtu : ETH_DATA_LEN, /* else nothing limits it */
 	};
 
+	if (conf->n_macs)
+		memcpy(config.mac, conf->macs[0].addr, sizeof(config.mac));
+	if (!conf->device_config)
+		config.protocol_features &= ~VHOST_BIT(VHOST_PROTO_CONFIG);
+	if (!conf->device_config || !conf->n_macs)
+		config.features &= ~VHOST_BIT(VIRTIO_NET_F_MAC);
 	return vhost_dev_new(&config, &port_dev_ops, port, &port->dev);
 }
 

@@ -85,7 +85,9 @@ uint64_t vhost_dev_default_features(void)
 	       VHOST_BIT(VIRTIO_RING_F_EVENT_IDX) | VHOST_BIT(VIRTIO_F_IN_ORDER) |
 	       VHOST_BIT(VIRTIO_NET_F_MQ) | VHOST_BIT(VIRTIO_F_ANY_LAYOUT) |
 	       VHOST_BIT(VIRTIO_NET_F_MTU) | VHOST_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |
-	       VHOST_BIT(VHOST_F_LOG_ALL) | VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
+	       VHOST_BIT(VHOST_F_LOG_ALL) | VHOST_BIT(VIRTIO_NET_F_MAC) |
+	       VHOST_BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | VHOST_BIT(VHOST_F_RING_RESET) |
+	       VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
 }
 
 uint64_t vhost_dev_default_protocol_features(void)
@@ -93,7 +95,8 @@ uint64_t vhost_dev_default_protocol_features(void)
 	return VHOST_BIT(VHOST_PROTO_MQ) | VHOST_BIT(VHOST_PROTO_LOG_SHMFD) |
 	       VHOST_BIT(VHOST_PROTO_RARP) | VHOST_BIT(VHOST_PROTO_REPLY_ACK) |
 	       VHOST_BIT(VHOST_PROTO_NET_MTU) | VHOST_BIT(VHOST_PROTO_INFLIGHT_SHMFD) |
-	       VHOST_BIT(VHOST_PROTO_CONFIGURE_MEM_SLOTS) | VHOST_BIT(VHOST_PROTO_STATUS);
+	       VHOST_BIT(VHOST_PROTO_CONFIGURE_MEM_SLOTS) | VHOST_BIT(VHOST_PROTO_STATUS) |
+	       VHOST_BIT(VHOST_PROTO_CONFIG) | VHOST_BIT(VHOST_PROTO_GPA_ADDRESSES);
 }
 
 /* ---- life of the object ---- */
@@ -252,7 +255,8 @@ void vhost_dev_detach(struct vhost_dev *dev)
 		return;
 	for (uint16_t i = 0; i < dev->n_vqs; i++) {
 		vhost_vq_stop(dev, &dev->vqs[i]);
-		vhost_vq_forget_notifiers(dev, &dev->vqs[i]);
+		vhost_vq_forget_kick(dev, &dev->vqs[i]);
+		vhost_vq_forget_call(dev, &dev->vqs[i]);
 	}
 	if (dev->mem) {
 		dev->old_mem = dev->mem;

@@ -65,6 +65,9 @@ struct vhost_dev_config {
 	uint64_t protocol_features; /* vhost-user protocol bits offered; none without that bit */
 	uint16_t max_queue_pairs;   /* 1..VHOST_MAX_QUEUE_PAIRS */
 	uint16_t max_mtu;           /* largest NET_SET_MTU that is accepted, bytes of payload */
+	/* What GET_CONFIG tells besides the number of queue pairs, to those that negotiate it */
+	uint8_t mac[6];      /* with VIRTIO_NET_F_MAC */
+	uint16_t config_mtu; /* bytes of payload */
 };
 
 /* Where a connection stands, for operators. Keep vhost_dev_state_name() in step. */

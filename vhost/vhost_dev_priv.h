@@ -131,7 +131,10 @@ int vhost_vq_republish(struct vhost_dev *dev, struct vhost_vq *vq);
  */
 void vhost_vq_stop(struct vhost_dev *dev, struct vhost_vq *vq);
 
-/** vhost_vq_forget_notifiers() - drop kick and call descriptors (after GET_VRING_BASE) */
-void vhost_vq_forget_notifiers(struct vhost_dev *dev, struct vhost_vq *vq);
+/** vhost_vq_forget_kick() - drop addresses and kick descriptor (after GET_VRING_BASE) */
+void vhost_vq_forget_kick(struct vhost_dev *dev, struct vhost_vq *vq);
+
+/** vhost_vq_forget_call() - drop the call descriptor */
+void vhost_vq_forget_call(struct vhost_dev *dev, struct vhost_vq *vq);
 
 #endif

@@ -47,6 +47,8 @@ int vhost_ops_reply_u64(struct vhost_request *msg, uint64_t v)
 #define PROTO(name) VHOST_BIT(VHOST_PROTO_##name)
 #define TABLE_HDR   offsetof(struct vhost_msg_mem_table, regions)
 #define TABLE_REG   sizeof(struct vhost_region_desc)
+#define CONFIG_HDR  offsetof(struct vhost_msg_config, bytes)
+#define CONFIG_MAX  sizeof(struct vhost_msg_config)
 
 /* clang-format off */
 static const struct vhost_op vhost_ops[] = {
@@ -79,6 +81,8 @@ static const struct vhost_op vhost_ops[] = {
 	OP(GET_MAX_MEM_SLOTS,      get_max_mem_slots,      0,  0, 0, 0, NO_RING,  true,  false, PROTO(CONFIGURE_MEM_SLOTS)),
 	OP(ADD_MEM_REG,            add_mem_reg,           40, 40, 1, 1, NO_RING,  false, false, PROTO(CONFIGURE_MEM_SLOTS)),
 	OP(REM_MEM_REG,            rem_mem_reg,           40, 40, 0, 1, NO_RING,  false, false, PROTO(CONFIGURE_MEM_SLOTS)),
+	OP(GET_CONFIG,             get_config,  CONFIG_HDR, CONFIG_MAX, 0, 0, NO_RING,  true,  false, PROTO(CONFIG)),
+	OP(SET_CONFIG,             set_config,  CONFIG_HDR, CONFIG_MAX, 0, 0, NO_RING,  false, false, PROTO(CONFIG)),
 	OP(SET_STATUS,             set_status,             8,  8, 0, 0, NO_RING,  false, false, PROTO(STATUS)),
 	OP(GET_STATUS,             get_status,             0,  0, 0, 0, NO_RING,  true,  false, PROTO(STATUS)),
 #undef OP
@@ -87,8 +91,6 @@ static const struct vhost_op vhost_ops[] = {
 	NOT_SERVED(SET_BACKEND_REQ_FD, false),
 	NOT_SERVED(IOTLB_MSG, false),
 	NOT_SERVED(SET_VRING_ENDIAN, false),
-	NOT_SERVED(GET_CONFIG, true),
-	NOT_SERVED(SET_CONFIG, false),
 	NOT_SERVED(CREATE_CRYPTO_SESSION, true),
 	NOT_SERVED(CLOSE_CRYPTO_SESSION, false),
 	NOT_SERVED(POSTCOPY_ADVISE, true),
@@ -125,8 +127,10 @@ static int check_ring(struct vhost_dev *dev, const struct vhost_op *op,
 		index = msg->payload.u64 & ~(uint64_t)VHOST_RING_FD_NONE;
 	if (index < dev->n_vqs)
 		return 0;
-	vhost_dev_warn(dev, "%s: there is no ring %" PRIu64 ", the device has %u", op->name, index,
-	               dev->n_vqs);
+	vhost_dev_warn(dev,
+	               "%s: there is no ring %" PRIu64 ", the device has %u: give the front end at "
+	               "most %u queue pairs, or the port more",
+	               op->name, index, dev->n_vqs, dev->n_vqs / 2u);
 	return -EPROTO;
 }
 

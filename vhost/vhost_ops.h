@@ -4,6 +4,7 @@
  *
  *   vhost_ops.c        the table of requests, and the dispatcher that enforces it
  *   vhost_ops_dev.c    the device as a whole: features, status, queues, MTU
+ *   vhost_ops_config.c its configuration space
  *   vhost_ops_mem.c    guest memory, and what rings are tracked in
  *   vhost_ops_log.c    migration: the dirty log, and saying where the guest is now
  *   vhost_ops_ring.c   one ring
@@ -27,6 +28,8 @@ int vhost_op_get_queue_num(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_net_set_mtu(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_status(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_get_status(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_get_config(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_config(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_get_max_mem_slots(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_add_mem_reg(struct vhost_dev *dev, struct vhost_request *msg);

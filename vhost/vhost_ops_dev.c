@@ -102,8 +102,12 @@ int vhost_op_reset_owner(struct vhost_dev *dev, struct vhost_request *msg)
 
 int vhost_op_get_queue_num(struct vhost_dev *dev, struct vhost_request *msg)
 {
-	/* Pairs, as QEMU and DPDK count them. */
-	return vhost_ops_reply_u64(msg, dev->config.max_queue_pairs);
+	/*
+	 * QEMU and DPDK take this for the number of queue pairs, rust-vmm for that of rings. The
+	 * larger one lets both have all pairs. Who takes it for pairs and asks for more than there
+	 * are names a ring that does not exist, see check_ring().
+	 */
+	return vhost_ops_reply_u64(msg, dev->n_vqs);
 }
 
 int vhost_op_net_set_mtu(struct vhost_dev *dev, struct vhost_request *msg)

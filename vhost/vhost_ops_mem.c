@@ -29,9 +29,20 @@ static int replace_mem(struct vhost_dev *dev, const char *what, struct vhost_mem
 	return 0;
 }
 
+/*
+ * With GPA_ADDRESSES ring addresses are guest-physical, and the region's user address "must
+ * duplicate" the guest address. It is made so: then what says user address everywhere else means
+ * the guest's.
+ */
+static void take_user_address(const struct vhost_dev *dev, struct vhost_region_desc *d)
+{
+	if (dev->protocol_features & VHOST_BIT(VHOST_PROTO_GPA_ADDRESSES))
+		d->uva = d->gpa;
+}
+
 int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg)
 {
-	const struct vhost_msg_mem_table *t = &msg->payload.table;
+	struct vhost_msg_mem_table *t = &msg->payload.table;
 	struct vhost_mem *mem;
 	const char *why;
 	int err;
@@ -45,6 +56,8 @@ int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg)
 		               t->n_regions, msg->hdr.size, msg->n_fds);
 		return -EPROTO;
 	}
+	for (uint32_t i = 0; i < t->n_regions; i++)
+		take_user_address(dev, &t->regions[i]);
 	err = vhost_mem_new(t->regions, msg->fds, t->n_regions, &mem, &why);
 	if (err < 0) {
 		vhost_dev_warn(dev, "SET_MEM_TABLE: %s: %s", why, strerror(-err));
@@ -61,10 +74,13 @@ int vhost_op_get_max_mem_slots(struct vhost_dev *dev, struct vhost_request *msg)
 
 int vhost_op_add_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
 {
+	struct vhost_region_desc *d = &msg->payload.region.region;
 	struct vhost_mem *mem;
 	const char *why;
-	int err = vhost_mem_add(dev->mem, &msg->payload.region.region, msg->fds[0], &mem, &why);
+	int err;
 
+	take_user_address(dev, d);
+	err = vhost_mem_add(dev->mem, d, msg->fds[0], &mem, &why);
 	if (err < 0) {
 		vhost_dev_warn(dev, "ADD_MEM_REG: %s: %s", why, strerror(-err));
 		return err;
@@ -74,10 +90,12 @@ int vhost_op_add_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
 
 int vhost_op_rem_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
 {
-	const struct vhost_region_desc *d = &msg->payload.region.region;
+	struct vhost_region_desc *d = &msg->payload.region.region;
 	struct vhost_mem *mem;
-	int err = vhost_mem_remove(dev->mem, d, &mem);
+	int err;
 
+	take_user_address(dev, d);
+	err = vhost_mem_remove(dev->mem, d, &mem);
 	if (err == -ENOENT)
 		vhost_dev_warn(dev,
 		               "REM_MEM_REG: no region of 0x%" PRIx64

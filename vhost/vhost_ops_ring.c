@@ -116,7 +116,10 @@ int vhost_op_get_vring_base(struct vhost_dev *dev, struct vhost_request *msg)
 	struct vhost_vq *vq = named_ring(dev, msg);
 
 	vhost_vq_stop(dev, vq);
-	vhost_vq_forget_notifiers(dev, vq);
+	vhost_vq_forget_kick(dev, vq);
+	/* A ring that is reset alone (RING_RESET) goes on with it: QEMU sends it only once. */
+	if (!(dev->features & VHOST_BIT(VHOST_F_RING_RESET)))
+		vhost_vq_forget_call(dev, vq);
 	vhost_dev_settle(dev); /* the position is exact only now */
 	msg->payload.state.num = vq->base;
 	msg->hdr.size = sizeof(msg->payload.state);

@@ -127,6 +127,9 @@ static always_inline void vhost_split_notify(struct vhost_vq *vq, const struct v
 	} else {
 		want = !(ring_load_relaxed16(&map->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 	}
+	/* Virtio 1.3, 6.3: interrupts then "even though notifications are suppressed" */
+	if (unlikely(map->notify_on_empty))
+		want |= seen == vq->last_avail;
 	if (want)
 		vhost_vq_interrupt(vq, map);
 }

@@ -208,6 +208,8 @@ static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
 	map->event_idx = acked(dev, VIRTIO_RING_F_EVENT_IDX);
 	map->mergeable = acked(dev, VIRTIO_NET_F_MRG_RXBUF);
 	map->indirect = acked(dev, VIRTIO_RING_F_INDIRECT_DESC);
+	map->notify_on_empty =
+		acked(dev, VIRTIO_F_NOTIFY_ON_EMPTY) && !acked(dev, VIRTIO_F_VERSION_1);
 	region = vhost_inflight_region(dev->inflight, vq->index, vq->size, map->packed);
 	map->inflight_idx = region && !map->packed ? &region->used_idx : NULL;
 	map->call_fd = vq->call_fd;
@@ -380,12 +382,16 @@ void vhost_vq_stop(struct vhost_dev *dev, struct vhost_vq *vq)
 		               vhost_vq_fault_name(fault));
 }
 
-void vhost_vq_forget_notifiers(struct vhost_dev *dev, struct vhost_vq *vq)
+void vhost_vq_forget_kick(struct vhost_dev *dev, struct vhost_vq *vq)
 {
 	vq->addr_set = false;
 	vq->kick_set = false;
 	if (vq->kick_fd >= 0)
 		dev->rings_changed = true;
+}
+
+void vhost_vq_forget_call(struct vhost_dev *dev, struct vhost_vq *vq)
+{
 	vhost_dev_retire_fd(dev, vq->call_fd);
 	vq->call_fd = -1;
 }

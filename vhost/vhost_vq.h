@@ -99,6 +99,7 @@ struct vhost_vq_map {
 	bool event_idx;
 	bool mergeable;
 	bool indirect;
+	bool notify_on_empty; /* legacy: interrupt when all buffers are used, wanted or not */
 	bool partial; /* what mem does not hold may become usable: wait, do not give the ring up */
 	int call_fd;  /* eventfd to interrupt the guest, or -1; owned by the device */
 	const struct vhost_log *log; /* of a migration, else NULL; owned by the device */

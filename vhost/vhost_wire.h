@@ -105,6 +105,16 @@ struct vhost_msg_inflight {
 };
 static_assert(sizeof(struct vhost_msg_inflight) == 24, "QEMU and DPDK send the padding");
 static_assert(sizeof(struct vhost_msg_mem_region) == 40, "single region as on the wire");
+
+/* GET_CONFIG, SET_CONFIG: a part of the device's configuration space */
+#define VHOST_MSG_MAX_CONFIG 256u /* bytes; as QEMU's VHOST_USER_MAX_CONFIG_SIZE */
+
+struct vhost_msg_config {
+	uint32_t offset, size;
+	uint32_t flags; /* 0: the guest's driver writes, 1: migration restores */
+	uint8_t bytes[VHOST_MSG_MAX_CONFIG];
+};
+static_assert(offsetof(struct vhost_msg_config, bytes) == 12, "configuration as on the wire");
 static_assert(sizeof(struct vhost_vring_state) == 8, "ring state as on the wire");
 static_assert(sizeof(struct vhost_vring_addr) == 40, "ring addresses as on the wire");
 
@@ -122,7 +132,8 @@ union vhost_msg_payload {
 	struct vhost_msg_mem_table table;
 	struct vhost_msg_mem_region region;
 	struct vhost_msg_inflight inflight;
-	uint8_t bytes[512]; /* room for what we do not serve but pass over: GET_CONFIG */
+	struct vhost_msg_config config;
+	uint8_t bytes[512]; /* room for what we do not serve but pass over */
 };
 static_assert(sizeof(union vhost_msg_payload) == 512, "the largest message we read");
 
@@ -133,6 +144,7 @@ static_assert(sizeof(union vhost_msg_payload) == 512, "the largest message we re
 #define VHOST_BIT(n) ((uint64_t)1 << (n))
 
 #define VHOST_F_PROTOCOL_FEATURES 30 /* virtio bit that vhost-user takes for itself */
+#define VHOST_F_RING_RESET        40 /* VIRTIO_F_RING_RESET, which older headers lack */
 
 enum vhost_protocol_bit {
 	VHOST_PROTO_MQ = 0,

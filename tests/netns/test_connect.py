@@ -3,6 +3,7 @@
 exchange frames meanwhile and must not notice; nothing of a front end that has gone remains."""
 import signal
 import socket
+import struct
 import time
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from vx.base import wait_for
 from vx.topo import guest_mac
 
-from rawfe import (F_PROTOCOL, F_VERSION_1, GET_FEATURES, SET_FEATURES, RawFrontEnd)
+from rawfe import (F_MAC, F_PROTOCOL, F_VERSION_1, GET_CONFIG, GET_FEATURES,
+                   GET_PROTOCOL_FEATURES, P_CONFIG, SET_FEATURES, RawFrontEnd)
 from vxnet import (WIRE_MAC, Echo, Holdings, Vfe, frame, nic, port, to_drops, untouched,
                    wait_port)
 
@@ -71,6 +73,24 @@ def test_daemon_that_comes_after_the_front_end(topo, wire):
         guest.kill()
         assert topo.socket(0).exists()  # it is the front end's, not ours to remove
         topo.socket(0).unlink()
+
+
+# ---- what only some front ends want ----------------------------------------------------------------
+
+def test_device_config(topo):
+    """device-config: true tells address, MTU and queue pairs to who asks; by default nobody is
+    offered that, because QEMU complains."""
+    topo.daemon(ports=[topo.port(0, queues=3, mtu=1400, **{"device-config": True}),
+                       topo.port(1)]).start()
+    with RawFrontEnd(topo.socket(0)) as asks:
+        assert asks.ask_u64(GET_FEATURES) & F_MAC
+        asks.negotiate(F_PROTOCOL | F_VERSION_1 | F_MAC, P_CONFIG)
+        data = asks.ask(GET_CONFIG, struct.pack("=III", 0, 12, 0) + bytes(12))
+        mac, status, pairs, mtu = struct.unpack_from("<6sHHH", data, 12)
+        assert mac.hex(":") == guest_mac(0) and (status, pairs, mtu) == (1, 3, 1400)
+    with RawFrontEnd(topo.socket(1)) as plain:
+        assert not plain.ask_u64(GET_FEATURES) & F_MAC
+        assert not plain.ask_u64(GET_PROTOCOL_FEATURES) & P_CONFIG
 
 
 # ---- churn -------------------------------------------------------------------------------------

@@ -101,6 +101,9 @@ void fe_mem_table(struct rig *rig);
 /** fe_features() - what a front end with split rings acks: all that is offered, but for the layout
  */
 uint64_t fe_features(void);
+
+/** fe_protocol_features() - likewise, but for GPA_ADDRESSES: RIG_UVA is what addresses are */
+uint64_t fe_protocol_features(void);
 void fe_negotiate(struct rig *rig, uint64_t features); /* with all protocol features */
 /* NUM, BASE, ADDR, KICK, CALL, ENABLE. Returned descriptors are the caller's to close. */
 struct ring_fds {

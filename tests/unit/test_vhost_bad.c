@@ -40,6 +40,8 @@ static const struct shape {
 	{.id = VHOST_MSG_GET_MAX_MEM_SLOTS},
 	{.id = VHOST_MSG_ADD_MEM_REG, .size = 40, .fds_min = 1, .fds_max = 1},
 	{.id = VHOST_MSG_REM_MEM_REG, .size = 40, .fds_max = 1},
+	{.id = VHOST_MSG_GET_CONFIG, .size = 12, .size_max = 268},
+	{.id = VHOST_MSG_SET_CONFIG, .size = 12, .size_max = 268},
 	{.id = VHOST_MSG_SET_STATUS, .size = 8},
 	{.id = VHOST_MSG_GET_STATUS},
 };
@@ -242,7 +244,6 @@ static void unknown_requests(void **state)
 	                               VHOST_MSG_SET_BACKEND_REQ_FD,
 	                               VHOST_MSG_IOTLB_MSG,
 	                               VHOST_MSG_SET_VRING_ENDIAN,
-	                               VHOST_MSG_SET_CONFIG,
 	                               VHOST_MSG_CLOSE_CRYPTO_SESSION,
 	                               VHOST_MSG_POSTCOPY_LISTEN,
 	                               VHOST_MSG_GPU_SET_SOCKET,
@@ -250,10 +251,10 @@ static void unknown_requests(void **state)
 	                               VHOST_MSG_VRING_KICK};
 	/* The front end waits for an answer that we do not have. */
 	static const uint32_t hopeless[] = {
-		VHOST_MSG_GET_CONFIG,         VHOST_MSG_CREATE_CRYPTO_SESSION,
-		VHOST_MSG_POSTCOPY_ADVISE,    VHOST_MSG_POSTCOPY_END,
-		VHOST_MSG_GET_SHARED_OBJECT,  VHOST_MSG_SET_DEVICE_STATE_FD,
-		VHOST_MSG_CHECK_DEVICE_STATE, VHOST_MSG_GET_SHMEM_CONFIG,
+		VHOST_MSG_CREATE_CRYPTO_SESSION, VHOST_MSG_POSTCOPY_ADVISE,
+		VHOST_MSG_POSTCOPY_END,          VHOST_MSG_GET_SHARED_OBJECT,
+		VHOST_MSG_SET_DEVICE_STATE_FD,   VHOST_MSG_CHECK_DEVICE_STATE,
+		VHOST_MSG_GET_SHMEM_CONFIG,
 	};
 	int fds[8];
 	uint32_t before;
@@ -287,10 +288,11 @@ static void not_negotiated(void **state)
 {
 	struct rig *rig = *state;
 	static const uint32_t answered[] = {VHOST_MSG_GET_QUEUE_NUM, VHOST_MSG_GET_MAX_MEM_SLOTS,
-	                                    VHOST_MSG_GET_STATUS, VHOST_MSG_GET_INFLIGHT_FD};
-	static const uint32_t silent[] = {VHOST_MSG_NET_SET_MTU, VHOST_MSG_ADD_MEM_REG,
-	                                  VHOST_MSG_REM_MEM_REG, VHOST_MSG_SET_STATUS,
-	                                  VHOST_MSG_SET_INFLIGHT_FD};
+	                                    VHOST_MSG_GET_STATUS, VHOST_MSG_GET_INFLIGHT_FD,
+	                                    VHOST_MSG_GET_CONFIG};
+	static const uint32_t silent[] = {VHOST_MSG_NET_SET_MTU,     VHOST_MSG_ADD_MEM_REG,
+	                                  VHOST_MSG_REM_MEM_REG,     VHOST_MSG_SET_STATUS,
+	                                  VHOST_MSG_SET_INFLIGHT_FD, VHOST_MSG_SET_CONFIG};
 
 	for (size_t i = 0; i < ARRAY_SIZE(answered); i++) {
 		rig_fresh(rig);
@@ -540,7 +542,11 @@ static void random_payload(union vhost_msg_payload *p, uint32_t id)
 		p->u64 = fe_features() & ((uint64_t)rng(UINT32_MAX) << 15 | rng(65536));
 		break;
 	case VHOST_MSG_SET_PROTOCOL_FEATURES:
-		p->u64 = vhost_dev_default_protocol_features();
+		p->u64 = fe_protocol_features();
+		break;
+	case VHOST_MSG_GET_CONFIG:
+	case VHOST_MSG_SET_CONFIG:
+		p->config.offset = rng(300);
 		break;
 	case VHOST_MSG_SET_VRING_KICK:
 	case VHOST_MSG_SET_VRING_CALL:
