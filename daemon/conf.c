@@ -142,6 +142,34 @@ out:
 	return err;
 }
 
+int conf_load_text(const char *name, char *text, size_t len, struct conf **ret_conf,
+                   char **ret_error)
+{
+	struct conf_full *full = calloc(1, sizeof(*full));
+	struct conf_doc doc = {.text = text, .len = len, .no_lines = true};
+	int err;
+
+	*ret_error = NULL;
+	if (full) {
+		full->files = calloc(1, sizeof(*full->files));
+		full->pub.path = strdup(name);
+	}
+	if (!full || !full->files || !full->pub.path || conf_add_file(full, "", name) < 0) {
+		err = conf_nomem(ret_error);
+		goto out;
+	}
+	err = conf_doc_parse(&doc, full->files[0], &conf_schema_main, ret_error);
+	if (err == 0)
+		err = conf_build(full, &doc, 1, ret_error);
+out:
+	conf_doc_free(&doc);
+	if (err == 0)
+		*ret_conf = &full->pub;
+	else if (full)
+		conf_free(&full->pub);
+	return err;
+}
+
 static void conf_free_port(struct conf_port *p)
 {
 	free(p->name);

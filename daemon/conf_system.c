@@ -146,7 +146,7 @@ int conf_check_system(const struct conf *conf, char **ret_error)
 	err = conf_check_cpus(full, ret_error);
 	if (err == 0)
 		err = conf_check_devices(full, ret_error);
-	if (err == 0)
+	if (err == 0 && conf->control_socket)
 		err = conf_check_folder("control-socket", conf->control_socket,
 		                        full->control_socket, ret_error);
 	if (err == 0)

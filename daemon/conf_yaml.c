@@ -43,10 +43,13 @@ int conf_fail(char **ret_error, struct conf_pos pos, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vasprintf(&text, fmt, ap);
 	va_end(ap);
-	if (n < 0 || asprintf(ret_error, "%s:%u:%u: %s", pos.file, pos.line, pos.column, text) < 0)
+	if (n >= 0 && !pos.line)
+		n = asprintf(ret_error, "%s: %s", pos.file, text);
+	else if (n >= 0)
+		n = asprintf(ret_error, "%s:%u:%u: %s", pos.file, pos.line, pos.column, text);
+	if (n < 0)
 		*ret_error = NULL;
-	if (n >= 0)
-		free(text);
+	free(text);
 	return -EINVAL;
 }
 
@@ -60,6 +63,8 @@ static int conf_fail_file(char **ret_error, const char *path, int err, const cha
 
 static struct conf_pos conf_pos_of_mark(const struct conf_doc *doc, yaml_mark_t mark)
 {
+	if (doc->no_lines)
+		return (struct conf_pos){.file = doc->path};
 	return (struct conf_pos){doc->path, (uint32_t)mark.line + 1, (uint32_t)mark.column + 1};
 }
 
@@ -577,14 +582,23 @@ static int conf_read_file(struct conf_doc *doc, char **ret_error)
 int conf_doc_load(struct conf_doc *doc, const char *path, const cyaml_schema_value_t *schema,
                   char **ret_error)
 {
+	int err;
+
+	doc->path = path;
+	err = conf_read_file(doc, ret_error);
+	if (err < 0)
+		return err;
+	return conf_doc_parse(doc, path, schema, ret_error);
+}
+
+int conf_doc_parse(struct conf_doc *doc, const char *path, const cyaml_schema_value_t *schema,
+                   char **ret_error)
+{
 	const char *what = schema == &conf_schema_main ? "configuration" : "part";
 	int err;
 
 	doc->schema = schema;
 	doc->path = path;
-	err = conf_read_file(doc, ret_error);
-	if (err < 0)
-		return err;
 	err = conf_scan_text(doc, ret_error);
 	if (err < 0)
 		return err;

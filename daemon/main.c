@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "conf.h"
+#include "conf_single.h"
 #include "ctl.h"
 #include "ctl_methods.h"
 #include "daemon.h"
@@ -22,7 +23,8 @@
 #define MAIN_MAX_FILES      1048576
 
 struct main_options {
-	const char *config;
+	const char *config; /* NULL: the default, or a single port */
+	struct conf_single single;
 	bool check_only;
 	bool unload;
 	bool verbose;
@@ -32,6 +34,10 @@ static void main_usage(FILE *out)
 {
 	fprintf(out,
 	        "Usage: vhost-xdpd [--config FILE] [--foreground] [--verbose]\n"
+	        "       vhost-xdpd --socket-path PATH | --fd N [--nic DEVICE [--mac MAC ...] "
+	        "[--vlan ID]]\n"
+	        "                  [--queues N] [--mtu N] [--cpu N] [--pin-dir DIR] "
+	        "[--control-socket PATH]\n"
 	        "       vhost-xdpd --check-config [--config FILE]\n"
 	        "       vhost-xdpd --unload [--config FILE]\n"
 	        "       vhost-xdpd --print-capabilities | --version | --help\n"
@@ -42,11 +48,84 @@ static void main_usage(FILE *out)
 	        "      --check-config     check the configuration and this host, then exit 0 or 1\n"
 	        "      --unload           detach the steering programs that a daemon left, then "
 	        "exit\n"
+	        "      --socket-path PATH serve one port, here, without a configuration file\n"
+	        "      --fd N             likewise, on a socket that was inherited\n"
+	        "      --nic DEVICE       its network device; without --mac it is for this port "
+	        "alone\n"
+	        "      --mac MAC          address of the guest that is steered to the port\n"
 	        "      --foreground       accepted for convenience; the daemon never forks\n"
 	        "  -v, --verbose          log more\n");
 }
 
-enum { OPT_CHECK = 256, OPT_UNLOAD, OPT_FOREGROUND, OPT_CAPABILITIES, OPT_VERSION };
+enum {
+	OPT_CHECK = 256,
+	OPT_UNLOAD,
+	OPT_FOREGROUND,
+	OPT_CAPABILITIES,
+	OPT_VERSION,
+	OPT_SINGLE, /* and those that follow: options of a single port */
+	OPT_SOCKET_PATH = OPT_SINGLE,
+	OPT_FD,
+	OPT_NIC,
+	OPT_MAC,
+	OPT_VLAN,
+	OPT_QUEUES,
+	OPT_MTU,
+	OPT_CPU,
+	OPT_PIN_DIR,
+	OPT_CONTROL_SOCKET,
+};
+
+static int main_misused(const char *what)
+{
+	fprintf(stderr, "vhost-xdpd: %s\n", what);
+	main_usage(stderr);
+	return 1;
+}
+
+static int main_take_single(struct conf_single *s, int option, const char *arg)
+{
+	const char **places[] = {
+		[OPT_SOCKET_PATH - OPT_SINGLE] = &s->socket_path,
+		[OPT_FD - OPT_SINGLE] = &s->fd,
+		[OPT_NIC - OPT_SINGLE] = &s->nic,
+		[OPT_VLAN - OPT_SINGLE] = &s->vlan,
+		[OPT_QUEUES - OPT_SINGLE] = &s->queues,
+		[OPT_MTU - OPT_SINGLE] = &s->mtu,
+		[OPT_CPU - OPT_SINGLE] = &s->cpu,
+		[OPT_PIN_DIR - OPT_SINGLE] = &s->pin_dir,
+		[OPT_CONTROL_SOCKET - OPT_SINGLE] = &s->control_socket,
+	};
+
+	if (option != OPT_MAC) {
+		*places[option - OPT_SINGLE] = arg;
+		return -1;
+	}
+	if (s->n_macs == CONF_SINGLE_MACS)
+		return main_misused("--mac: more addresses need a configuration file");
+	s->macs[s->n_macs++] = arg;
+	return -1;
+}
+
+static bool main_is_single(const struct main_options *o)
+{
+	return o->single.socket_path || o->single.fd;
+}
+
+/* Options that do not go together. Return: -1 to go on, or the exit status. */
+static int main_check_options(const struct main_options *o, bool any_single)
+{
+	if (o->single.socket_path && o->single.fd)
+		return main_misused("--socket-path and --fd exclude each other");
+	if (any_single && !main_is_single(o))
+		return main_misused("options of a single port need --socket-path or --fd");
+	if (main_is_single(o) && (o->config || o->check_only || o->unload))
+		return main_misused("--socket-path and --fd need no --config, --check-config or "
+		                    "--unload");
+	if (!o->single.nic && (o->single.n_macs || o->single.vlan))
+		return main_misused("--mac and --vlan need --nic");
+	return -1;
+}
 
 /* Return: -1 to go on, or the exit status. */
 static int main_parse(int argc, char **argv, struct main_options *o)
@@ -57,14 +136,25 @@ static int main_parse(int argc, char **argv, struct main_options *o)
 		{"unload", no_argument, NULL, OPT_UNLOAD},
 		{"foreground", no_argument, NULL, OPT_FOREGROUND},
 		{"print-capabilities", no_argument, NULL, OPT_CAPABILITIES},
+		{"socket-path", required_argument, NULL, OPT_SOCKET_PATH},
+		{"fd", required_argument, NULL, OPT_FD},
+		{"nic", required_argument, NULL, OPT_NIC},
+		{"mac", required_argument, NULL, OPT_MAC},
+		{"vlan", required_argument, NULL, OPT_VLAN},
+		{"queues", required_argument, NULL, OPT_QUEUES},
+		{"mtu", required_argument, NULL, OPT_MTU},
+		{"cpu", required_argument, NULL, OPT_CPU},
+		{"pin-dir", required_argument, NULL, OPT_PIN_DIR},
+		{"control-socket", required_argument, NULL, OPT_CONTROL_SOCKET},
 		{"verbose", no_argument, NULL, 'v'},
 		{"version", no_argument, NULL, OPT_VERSION},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	int c;
+	bool any_single = false;
+	int c, status;
 
-	*o = (struct main_options){.config = MAIN_DEFAULT_CONFIG};
+	*o = (struct main_options){0};
 	while ((c = getopt_long(argc, argv, "c:vh", options, NULL)) != -1) {
 		switch (c) {
 		case 'c':
@@ -91,8 +181,14 @@ static int main_parse(int argc, char **argv, struct main_options *o)
 			main_usage(stdout);
 			return 0;
 		default:
-			main_usage(stderr);
-			return 1;
+			if (c < OPT_SINGLE) {
+				main_usage(stderr);
+				return 1;
+			}
+			any_single = true;
+			status = main_take_single(&o->single, c, optarg);
+			if (status >= 0)
+				return status;
 		}
 	}
 	if (optind < argc) {
@@ -100,7 +196,10 @@ static int main_parse(int argc, char **argv, struct main_options *o)
 		main_usage(stderr);
 		return 1;
 	}
-	return -1;
+	status = main_check_options(o, any_single);
+	if (!o->config)
+		o->config = MAIN_DEFAULT_CONFIG;
+	return status;
 }
 
 /* Guests bring five descriptors a queue pair. */
@@ -193,7 +292,7 @@ static int main_serve(const struct conf *conf, struct loop *loop)
 		err = privs_drop(&why);
 	if (!err)
 		err = daemon_new(conf, loop, &daemon, &why);
-	if (!err)
+	if (!err && conf->control_socket)
 		err = ctl_open(loop, conf->control_socket, ctl_methods, ctl_n_methods, daemon, &ctl,
 		               &why);
 	if (!err)
@@ -228,8 +327,9 @@ int main(int argc, char **argv)
 	status = main_parse(argc, argv, &o);
 	if (status >= 0)
 		return status;
-	if (conf_load(o.config, &conf, &error) < 0 ||
-	    (!o.unload && conf_check_system(conf, &error) < 0)) {
+	err = main_is_single(&o) ? conf_single(&o.single, &conf, &error)
+	                         : conf_load(o.config, &conf, &error);
+	if (err < 0 || (!o.unload && conf_check_system(conf, &error) < 0)) {
 		fprintf(stderr, "%s\n", error ? error : "out of memory");
 		free(error);
 		conf_free(conf);
@@ -245,6 +345,8 @@ int main(int argc, char **argv)
 	log_init(o.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
 	signal(SIGPIPE, SIG_IGN);
 	main_raise_file_limit();
+	if (main_is_single(&o) && !o.single.nic)
+		log_warn("without --nic the guest's network device reaches nobody");
 	err = loop_new(&loop);
 	if (err < 0)
 		log_error("cannot make the event loop: %s", strerror(-err));
