@@ -18,12 +18,14 @@ GET_CONFIG = 24
 ADD_MEM_REG, REM_MEM_REG, SET_STATUS, GET_STATUS = 37, 38, 39, 40
 
 VERSION, REPLY, NEED_REPLY = 1, 4, 8
-F_MRG_RXBUF, F_INDIRECT, F_EVENT_IDX, F_PROTOCOL, F_VERSION_1 = (
-    1 << 15, 1 << 28, 1 << 29, 1 << 30, 1 << 32)
+F_MRG_RXBUF, F_INDIRECT, F_EVENT_IDX, F_PROTOCOL, F_VERSION_1, F_RING_PACKED = (
+    1 << 15, 1 << 28, 1 << 29, 1 << 30, 1 << 32, 1 << 34)
 F_MAC = 1 << 5
 P_MQ, P_REPLY_ACK, P_CONFIG, P_MEM_SLOTS, P_STATUS = (
     1 << 0, 1 << 3, 1 << 9, 1 << 15, 1 << 16)
 DESC_NEXT, DESC_WRITE, DESC_INDIRECT = 1, 2, 4
+DESC_AVAIL, DESC_USED = 1 << 7, 1 << 15  # packed rings
+PACKED_START = 0x80008000  # both positions: slot 0, wrap counter 1
 HDR = 12  # virtio-net header with num_buffers
 
 GPA, UVA = 0x1_0000_0000, 0x7F00_0000_0000
@@ -147,9 +149,11 @@ class RawFrontEnd:
         return struct.pack("=IIQQQQ", ring, 0, desc if desc is not None else d,
                            used if used is not None else u, avail if avail is not None else a, 0)
 
-    def start_ring(self, ring, enable=True, call=True):
+    def start_ring(self, ring, enable=True, call=True, start=None):
+        if start is None:
+            start = PACKED_START if self.features & F_RING_PACKED else 0
         self.send(SET_VRING_NUM, struct.pack("=II", ring, self.num))
-        self.send(SET_VRING_BASE, struct.pack("=II", ring, 0))
+        self.send(SET_VRING_BASE, struct.pack("=II", ring, start))
         self.send(SET_VRING_ADDR, self.addr(ring))
         self.kick[ring] = self.eventfd()
         if call:
@@ -176,6 +180,21 @@ class RawFrontEnd:
 
     def desc(self, ring, i, gpa, length, flags=0, nxt=0):
         self.write(self.at(ring)[0] + 16 * i, struct.pack("=QIHH", gpa, length, flags, nxt))
+
+    def slot(self, ring, i, gpa, length, flags=0, id_=0, bits=DESC_AVAIL):
+        """A packed ring's slot; `bits` make it available on the first lap."""
+        self.write(self.at(ring)[0] + 16 * i,
+                   struct.pack("=QIHH", gpa, length, id_, flags | bits))
+
+    def slot_used(self, ring, i):
+        """The identifier in a slot that was used on the first lap, or None."""
+        _, _, id_, flags = struct.unpack_from("=QIHH", self.mem, self.at(ring)[0] + 16 * i)
+        return id_ if flags & DESC_AVAIL and flags & DESC_USED else None
+
+    def wait_slot(self, ring, i, id_, timeout=5):
+        base.wait_for(lambda: self.slot_used(ring, i) == id_, timeout,
+                      lambda: f"buffer {id_} in slot {i}; it is {self.slot_used(ring, i)}",
+                      every=0.002)
 
     def buffer(self, i, data=b"", size=2048):
         """Guest-physical address of buffer i, with data in it."""
