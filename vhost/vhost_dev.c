@@ -20,6 +20,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "clock.h"
@@ -112,6 +113,15 @@ static int check_config(const struct vhost_dev_config *c)
 	return 0;
 }
 
+static struct vhost_kept *kept_new(uint32_t n)
+{
+	struct vhost_kept *kept = aligned_alloc(alignof(*kept), n * sizeof(*kept));
+
+	if (kept)
+		memset(kept, 0, n * sizeof(*kept));
+	return kept;
+}
+
 int vhost_dev_new(const struct vhost_dev_config *config, const struct vhost_dev_ops *ops,
                   void *owner, struct vhost_dev **ret_dev)
 {
@@ -134,7 +144,10 @@ int vhost_dev_new(const struct vhost_dev_config *config, const struct vhost_dev_
 	vhost_io_init(&dev->io);
 	dev->old_fds = calloc(2u * dev->n_vqs, sizeof(*dev->old_fds));
 	dev->vqs = aligned_alloc(CACHE_LINE, dev->n_vqs * sizeof(*dev->vqs));
-	if (!dev->old_fds || !dev->vqs) {
+	dev->kept = config->kept;
+	if (!dev->kept)
+		dev->kept = dev->own_kept = kept_new(dev->n_vqs);
+	if (!dev->old_fds || !dev->vqs || !dev->kept) {
 		vhost_dev_free(dev);
 		return -ENOMEM;
 	}
@@ -151,6 +164,7 @@ void vhost_dev_free(struct vhost_dev *dev)
 	vhost_dev_detach(dev);
 	free(dev->vqs);
 	free(dev->old_fds);
+	free(dev->own_kept);
 	free(dev);
 }
 

@@ -11,6 +11,7 @@
 #ifndef VHOST_DEV_H
 #define VHOST_DEV_H
 
+#include "vhost_kept.h"
 #include "vhost_vq.h"
 
 struct vhost_dev;
@@ -68,6 +69,11 @@ struct vhost_dev_config {
 	/* What GET_CONFIG tells besides the number of queue pairs, to those that negotiate it */
 	uint8_t mac[6];      /* with VIRTIO_NET_F_MAC */
 	uint16_t config_mtu; /* bytes of payload */
+	/*
+	 * One per ring, for positions of packed rings: memory that outlives the process, so that
+	 * another one can go on with them. NULL: they survive connections, but not the process.
+	 */
+	struct vhost_kept *kept;
 };
 
 /* Where a connection stands, for operators. Keep vhost_dev_state_name() in step. */

@@ -13,6 +13,7 @@
 #include "vhost_dev.h"
 #include "vhost_inflight.h"
 #include "vhost_io.h"
+#include "vhost_kept.h"
 
 /* Lines for the log that a peer can cause: some at once, then one a second. */
 struct vhost_limit {
@@ -34,6 +35,8 @@ struct vhost_dev {
 	struct vhost_limit info_limit;
 	uint16_t n_vqs;
 	struct vhost_vq *vqs;
+	struct vhost_kept *kept; /* one per ring; the owner's, or own_kept */
+	struct vhost_kept *own_kept;
 	uint64_t sigbus_seen; /* vhost_sigbus_events() when guest memory was last found whole */
 
 	/* Of the connection; cleared by detach */

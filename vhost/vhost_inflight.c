@@ -5,13 +5,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "vhost_inflight.h"
+#include "vhost_kept.h"
+#include "vhost_packed.h"
 #include "vhost_split.h"
 
 #define REGION_ALIGN   64 /* not in the specification, but what every back end does */
 #define REGION_VERSION 1
-
-/* QueueRegionPacked and its DescStatePacked have the same size. */
-#define PACKED_ENTRY 32
 
 struct vhost_inflight {
 	struct vhost_mem *mem; /* one region at address 0 */
@@ -19,9 +18,11 @@ struct vhost_inflight {
 	uint16_t queue_size;
 };
 
+/* In front of the entries there is as much as one of them takes. */
 static uint64_t region_size(uint32_t queue_size, bool packed)
 {
-	uint64_t entry = packed ? PACKED_ENTRY : sizeof(struct vhost_inflight_desc);
+	uint64_t entry = packed ? sizeof(struct vhost_inflight_packed_desc)
+	                        : sizeof(struct vhost_inflight_desc);
 
 	return ((1 + (uint64_t)queue_size) * entry + REGION_ALIGN - 1) & ~(REGION_ALIGN - 1ull);
 }
@@ -113,8 +114,9 @@ void *vhost_inflight_region(const struct vhost_inflight *area, uint32_t index, u
 	return vhost_mem_uva(area->mem, index * len, len);
 }
 
-/* ---- split rings ---- */
+/* ---- what was held ---- */
 
+/* A buffer in flight: its head (split) or entry (packed) */
 struct held {
 	uint64_t counter;
 	uint16_t head;
@@ -126,6 +128,8 @@ static int compare_held(const void *pa, const void *pb)
 
 	return a->counter < b->counter ? -1 : a->counter > b->counter;
 }
+
+/* ---- split rings ---- */
 
 /* The predecessor published the last batch, and did not come to note that. */
 static void finish_last_batch(struct vhost_inflight_split *region, uint32_t size, uint16_t used)
@@ -180,6 +184,7 @@ uint16_t vhost_inflight_take_over(struct vhost_inflight_split *region,
 	for (uint32_t i = 0; i < n; i++)
 		vhost_split_put_used(map, used++, held[i].head, 0);
 	ring_store_release16(&map->used->idx, used);
+	vhost_vq_wrote_used(map, map->used, 4 + 8ull * map->size);
 	free(held);
 
 	for (uint32_t i = 0; i < map->size; i++)
@@ -189,4 +194,99 @@ uint16_t vhost_inflight_take_over(struct vhost_inflight_split *region,
 	ring_store_relaxed16(&region->used_idx, used);
 	ring_store_release16(&region->version, REGION_VERSION);
 	return used;
+}
+
+/* ---- packed rings ---- */
+
+/* As the last publication's record is kept elsewhere, see vhost_kept.h */
+static uint32_t last_publication(const struct vhost_inflight_packed *region)
+{
+	uint64_t pos = le64toh(__atomic_load_n((const uint64_t *)(const void *)&region->used_idx,
+	                                       __ATOMIC_RELAXED));
+	uint32_t now = (pos & 0x7fff) | (pos >> 32 & 1) << 15;
+	uint32_t old = (pos >> 16 & 0x7fff) | (pos >> 40 & 1) << 15;
+
+	return old << 16 | now;
+}
+
+/* Entries on the list of free ones are not in flight, whatever they say. */
+static void clear_free(struct vhost_inflight_packed *region, uint32_t size, bool published)
+{
+	uint16_t i = ring_load_relaxed16(published ? &region->free_head : &region->old_free_head);
+
+	for (uint32_t k = 0; k < size && i < size; k++) {
+		__atomic_store_n(&region->desc[i].inflight, 0, __ATOMIC_RELAXED);
+		i = ring_load_relaxed16(&region->desc[i].next);
+	}
+}
+
+static uint32_t find_held_packed(const struct vhost_inflight_packed *region, uint32_t size,
+                                 struct held *held)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < size; i++)
+		if (__atomic_load_n(&region->desc[i].inflight, __ATOMIC_RELAXED) == 1)
+			held[n++] =
+				(struct held){.counter = __atomic_load_n(&region->desc[i].counter,
+			                                                 __ATOMIC_RELAXED),
+			                      .head = (uint16_t)i};
+	qsort(held, n, sizeof(*held), compare_held);
+	return n;
+}
+
+/* Give back what was held; a predecessor that held anything has undone what it did not publish. */
+static uint16_t give_back_packed(const struct vhost_inflight_packed *region,
+                                 const struct vhost_vq_map *map, const struct held *held,
+                                 uint32_t n, uint16_t position)
+{
+	uint32_t left = map->size;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct vhost_inflight_packed_desc *e = &region->desc[held[i].head];
+		uint16_t slots = ring_load_relaxed16(&e->num), last = ring_load_relaxed16(&e->last);
+
+		if (slots == 0 || slots > left || last >= map->size)
+			break;
+		left -= slots;
+		position = vhost_kept_give_back(map, position,
+		                                ring_load_relaxed16(&region->desc[last].id), slots);
+	}
+	return position;
+}
+
+static void region_reset_packed(struct vhost_inflight_packed *region, uint32_t size,
+                                uint16_t position)
+{
+	for (uint32_t i = 0; i < size; i++) {
+		__atomic_store_n(&region->desc[i].inflight, 0, __ATOMIC_RELAXED);
+		ring_store_relaxed16(&region->desc[i].next, (uint16_t)(i + 1));
+	}
+	ring_store_relaxed16(&region->n_desc, (uint16_t)size);
+	ring_store_relaxed16(&region->free_head, 0);
+	ring_store_relaxed16(&region->old_free_head, 0);
+	__atomic_store_n((uint64_t *)(void *)&region->used_idx,
+	                 vhost_inflight_pos(position, position), __ATOMIC_RELAXED);
+	ring_store_release16(&region->version, REGION_VERSION);
+}
+
+uint16_t vhost_inflight_take_over_packed(struct vhost_inflight_packed *region,
+                                         const struct vhost_vq_map *map, uint16_t position)
+{
+	struct held *held = malloc(map->size * sizeof(*held));
+	uint32_t last = last_publication(region), n;
+	uint16_t at = VHOST_KEPT_NOWHERE;
+
+	if (held && ring_load_relaxed16(&region->version) == REGION_VERSION &&
+	    ring_load_relaxed16(&region->n_desc) == map->size)
+		at = vhost_kept_position(map, last);
+	if (at != VHOST_KEPT_NOWHERE) {
+		clear_free(region, map->size, at == (uint16_t)last);
+		n = find_held_packed(region, map->size, held);
+		position = n ? give_back_packed(region, map, held, n, at)
+		             : vhost_kept_resume(map, last);
+	}
+	free(held);
+	region_reset_packed(region, map->size, position);
+	return position;
 }

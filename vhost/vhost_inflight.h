@@ -11,8 +11,9 @@
  *
  * This back end gives buffers back in order and holds none across bursts, so nothing of a ring is
  * ever in flight between two publications, and what a burst took was not published yet: a crash
- * undoes it, and the successor takes the same buffers again. So no buffer is ever noted as in
- * flight. What remains is the position; one store for each publication keeps it.
+ * undoes it, and the successor takes the same buffers again (packed rings: vhost_kept.h). So no
+ * buffer is ever noted as in flight. What remains is the position; one store for each publication
+ * keeps it.
  *
  * A predecessor may have worked otherwise. Buffers that it held are given back unused when the ring
  * starts: for a net device that is a frame lost, which is the network's to repair, while a buffer
@@ -48,6 +49,37 @@ struct vhost_inflight_split {
 };
 static_assert(sizeof(struct vhost_inflight_desc) == 16, "DescStateSplit");
 static_assert(offsetof(struct vhost_inflight_split, desc) == 16, "QueueRegionSplit");
+
+/* Of a packed ring */
+struct vhost_inflight_packed_desc {
+	uint8_t inflight;
+	uint8_t padding;
+	uint16_t next; /* of the list of free entries */
+	uint16_t last;
+	uint16_t num;
+	uint64_t counter;
+	uint16_t id;
+	uint16_t flags;
+	uint32_t len;
+	uint64_t addr;
+};
+
+struct vhost_inflight_packed {
+	uint64_t features;
+	uint16_t version;
+	uint16_t n_desc;
+	uint16_t free_head;
+	uint16_t old_free_head;
+	uint16_t used_idx; /* from here on 6 bytes: vhost_inflight_pos() */
+	uint16_t old_used_idx;
+	uint8_t used_wrap_counter;
+	uint8_t old_used_wrap_counter;
+	uint8_t padding[7];
+	alignas(8) struct vhost_inflight_packed_desc desc[];
+};
+static_assert(sizeof(struct vhost_inflight_packed_desc) == 32, "DescStatePacked");
+static_assert(offsetof(struct vhost_inflight_packed, desc) == 32, "QueueRegionPacked");
+static_assert(offsetof(struct vhost_inflight_packed, used_idx) == 16, "stored in one piece");
 
 struct vhost_inflight;
 
@@ -103,5 +135,13 @@ void *vhost_inflight_region(const struct vhost_inflight *area, uint32_t index, u
  */
 uint16_t vhost_inflight_take_over(struct vhost_inflight_split *region,
                                   const struct vhost_vq_map *map);
+
+/**
+ * vhost_inflight_take_over_packed() - the same for a packed ring
+ * @position: where the ring goes on if the region does not tell, with the wrap counter in bit 15
+ * Return: where it goes on.
+ */
+uint16_t vhost_inflight_take_over_packed(struct vhost_inflight_packed *region,
+                                         const struct vhost_vq_map *map, uint16_t position);
 
 #endif

@@ -19,6 +19,7 @@ struct vhost_mapping {
 	void *addr;
 	size_t len;
 	struct vhost_sigbus_slot *slot;
+	uint64_t dev, ino, offset; /* the file, and where in it addr is */
 };
 
 struct vhost_mapping *vhost_mapping_ref(struct vhost_mapping *m)
@@ -42,8 +43,16 @@ bool vhost_mapping_lost(const struct vhost_mapping *m)
 	return vhost_sigbus_lost(m->slot);
 }
 
+void vhost_mapping_origin(const struct vhost_mapping *m, const void *host, uint64_t *ret_dev,
+                          uint64_t *ret_ino, uint64_t *ret_offset)
+{
+	*ret_dev = m->dev;
+	*ret_ino = m->ino;
+	*ret_offset = m->offset + ((uintptr_t)host - (uintptr_t)m->addr);
+}
+
 /* Is this a file whose pages we may wait for? @ret_page: its page size. */
-static int check_file(int fd, uint64_t end, size_t *ret_page, const char **why)
+static int check_file(int fd, uint64_t end, size_t *ret_page, struct stat *ret_st, const char **why)
 {
 	struct statfs fs;
 	struct stat st;
@@ -70,6 +79,7 @@ static int check_file(int fd, uint64_t end, size_t *ret_page, const char **why)
 	*ret_page = (size_t)sysconf(_SC_PAGESIZE);
 	if (fs.f_type == HUGETLBFS_MAGIC && (size_t)st.st_blksize > *ret_page)
 		*ret_page = (size_t)st.st_blksize;
+	*ret_st = st;
 	return 0;
 }
 
@@ -77,11 +87,12 @@ int vhost_mapping_new(int fd, uint64_t offset, uint64_t len, struct vhost_mappin
                       uint8_t **ret_host, const char **why)
 {
 	struct vhost_mapping *m;
+	struct stat st;
 	uint64_t lead;
 	size_t page = 0;
 	int err;
 
-	err = check_file(fd, offset + len, &page, why);
+	err = check_file(fd, offset + len, &page, &st, why);
 	if (err < 0)
 		return err;
 	m = malloc(sizeof(*m));
@@ -90,7 +101,11 @@ int vhost_mapping_new(int fd, uint64_t offset, uint64_t len, struct vhost_mappin
 		return -ENOMEM;
 	}
 	lead = offset & (page - 1);
-	*m = (struct vhost_mapping){.refs = 1, .len = (lead + len + page - 1) & ~(page - 1)};
+	*m = (struct vhost_mapping){.refs = 1,
+	                            .len = (lead + len + page - 1) & ~(page - 1),
+	                            .dev = st.st_dev,
+	                            .ino = st.st_ino,
+	                            .offset = offset - lead};
 	m->addr = mmap(NULL, m->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
 	               (off_t)(offset - lead));
 	if (m->addr == MAP_FAILED) {

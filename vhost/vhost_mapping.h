@@ -35,4 +35,8 @@ void vhost_mapping_unref(struct vhost_mapping *mapping); /* the last one unmaps;
 /** vhost_mapping_lost() - has the file become shorter? Then parts are anonymous memory now. */
 bool vhost_mapping_lost(const struct vhost_mapping *mapping);
 
+/** vhost_mapping_origin() - which file a byte of the mapping is from, and where it lies in it */
+void vhost_mapping_origin(const struct vhost_mapping *mapping, const void *host, uint64_t *ret_dev,
+                          uint64_t *ret_ino, uint64_t *ret_offset);
+
 #endif

@@ -235,6 +235,21 @@ bool vhost_mem_gpa_of(const struct vhost_mem *mem, const void *host, uint64_t *r
 	return false;
 }
 
+bool vhost_mem_origin(const struct vhost_mem *mem, const void *host,
+                      struct vhost_origin *ret_origin)
+{
+	for (uint32_t i = 0; i < mem->n_regions; i++) {
+		const struct vhost_region *r = &mem->regions[i];
+
+		if ((uintptr_t)host - (uintptr_t)r->host < r->size) {
+			vhost_mapping_origin(r->mapping, host, &ret_origin->dev, &ret_origin->ino,
+			                     &ret_origin->offset);
+			return true;
+		}
+	}
+	return false;
+}
+
 const struct vhost_region *vhost_mem_find(const struct vhost_mem *mem, uint64_t gpa, uint64_t len)
 {
 	uint32_t lo = 0, hi = mem->n_regions;

@@ -94,6 +94,16 @@ uint64_t vhost_mem_bytes(const struct vhost_mem *mem);
  */
 bool vhost_mem_lost(const struct vhost_mem *mem);
 
+/* A byte of guest memory, in terms that outlive a connection and a process. */
+struct vhost_origin {
+	uint64_t dev, ino; /* of the file */
+	uint64_t offset;
+};
+
+/** vhost_mem_origin() - where in which file a byte at @host lies. Return: false: in no region */
+bool vhost_mem_origin(const struct vhost_mem *mem, const void *host,
+                      struct vhost_origin *ret_origin);
+
 /** vhost_mem_uva() - host address of a range in the front end's address space, or NULL. */
 void *vhost_mem_uva(const struct vhost_mem *mem, uint64_t uva, uint64_t len);
 

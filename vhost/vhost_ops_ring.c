@@ -121,6 +121,7 @@ int vhost_op_get_vring_base(struct vhost_dev *dev, struct vhost_request *msg)
 	if (!(dev->features & VHOST_BIT(VHOST_F_RING_RESET)))
 		vhost_vq_forget_call(dev, vq);
 	vhost_dev_settle(dev); /* the position is exact only now */
+	vhost_kept_forget(&dev->kept[vq->index]);
 	msg->payload.state.num = vq->base;
 	msg->hdr.size = sizeof(msg->payload.state);
 	return 0;

@@ -114,6 +114,17 @@ static always_inline uint32_t vhost_packed_position(const struct vhost_vq *vq)
 	return used << 16 | avail;
 }
 
+/**
+ * vhost_inflight_pos() - eight bytes of QueueRegionPacked: used_idx, old_used_idx, their wrap
+ * counters
+ * @old: first slot of a publication, @now: the slot behind it; bit 15: wrap counter
+ */
+static always_inline uint64_t vhost_inflight_pos(uint32_t old, uint32_t now)
+{
+	return htole64((now & 0x7fff) | (old & 0x7fff) << 16 | (uint64_t)(now >> 15) << 32 |
+	               (uint64_t)(old >> 15) << 40);
+}
+
 /** vhost_packed_log_used() - used descriptors since the last publication were written */
 void vhost_packed_log_used(const struct vhost_vq *vq, const struct vhost_vq_map *map);
 
@@ -121,7 +132,15 @@ void vhost_packed_log_used(const struct vhost_vq *vq, const struct vhost_vq_map 
 static always_inline void vhost_packed_publish(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
 	uint64_t *p = (uint64_t *)(void *)&map->packed_desc[vq->first_slot];
+	/* USED is the uppermost flag, and the wrap counter of a used slot. */
+	uint32_t first = vq->first_slot | (vq->first_used >> 63 ? VHOST_PACKED_WRAP : 0);
+	uint32_t next = vhost_packed_position(vq) >> 16;
 
+	/* Before the store below: should we die in between, the slot tells what has happened. */
+	atomic_store_explicit(map->kept, first << 16 | next, memory_order_relaxed);
+	if (unlikely(map->inflight_pos))
+		__atomic_store_n(map->inflight_pos, vhost_inflight_pos(first, next),
+		                 __ATOMIC_RELAXED);
 	/* W: driver's acquire of the flags; other used descriptors and buffer contents first */
 	__atomic_store_n(p + 1, htole64(vq->first_used), __ATOMIC_RELEASE);
 	atomic_store_explicit(&vq->position, vhost_packed_position(vq), memory_order_relaxed);

@@ -173,12 +173,28 @@ static int ring_log(struct vhost_dev *dev, const struct vhost_vq *vq, struct vho
 	return 0;
 }
 
+/* Where the worker notes positions */
+static void set_kept(struct vhost_dev *dev, const struct vhost_vq *vq, struct vhost_vq_map *map)
+{
+	void *region = vhost_inflight_region(dev->inflight, vq->index, vq->size, map->packed);
+
+	if (map->packed) {
+		struct vhost_inflight_packed *packed = region;
+
+		map->inflight_pos = region ? (uint64_t *)(void *)&packed->used_idx : NULL;
+	} else {
+		struct vhost_inflight_split *split = region;
+
+		map->inflight_idx = region ? &split->used_idx : NULL;
+	}
+	map->kept = &dev->kept[vq->index].last;
+}
+
 static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
                    struct vhost_map_node **ret_node)
 {
 	static _Atomic uint64_t serials;
 	struct vhost_map_node *node = calloc(1, sizeof(*node));
-	struct vhost_inflight_split *region;
 	struct vhost_vq_map *map;
 	int err;
 
@@ -210,8 +226,7 @@ static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
 	map->indirect = acked(dev, VIRTIO_RING_F_INDIRECT_DESC);
 	map->notify_on_empty =
 		acked(dev, VIRTIO_F_NOTIFY_ON_EMPTY) && !acked(dev, VIRTIO_F_VERSION_1);
-	region = vhost_inflight_region(dev->inflight, vq->index, vq->size, map->packed);
-	map->inflight_idx = region && !map->packed ? &region->used_idx : NULL;
+	set_kept(dev, vq, map);
 	map->call_fd = vq->call_fd;
 	map->serial = 1 + atomic_fetch_add_explicit(&serials, 1, memory_order_relaxed);
 	*ret_node = node;
@@ -256,13 +271,21 @@ static void set_positions_split(struct vhost_dev *dev, struct vhost_vq *vq,
 	vhost_vq_wrote_used(map, &map->used->flags, sizeof(map->used->flags));
 }
 
+/* The ring goes on at @position, with nothing in flight. */
+static void set_place(struct vhost_vq *vq, uint16_t position)
+{
+	vq->last_avail = vq->used_idx = position & (VHOST_PACKED_WRAP - 1);
+	vq->avail_bits = position & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL : VHOST_PACKED_USED;
+	vq->used_bits = position & VHOST_PACKED_WRAP ? VHOST_PACKED_BITS : 0;
+}
+
 /*
- * Both positions come from the front end: vhost_packed_position() has the format. Some know of one
- * position only and leave the upper half zero (DPDK's virtio-user; QEMU, when it passes on what
- * DPDK's back end said): then buffers are used up to where they are available from. The same if
- * the halves are further apart than the ring is long. @vq->base was checked against the size.
+ * The front end says both positions; vhost_packed_position() has the format. Some know of one only
+ * and leave the upper half zero (DPDK's virtio-user; QEMU, when it passes on what DPDK's back end
+ * said): then buffers are used up to where they are available from. The same if the halves are
+ * further apart than the ring is long. @vq->base was checked against the size.
  */
-static void set_positions_packed(struct vhost_vq *vq, const struct vhost_vq_map *map)
+static void set_places(struct vhost_vq *vq)
 {
 	uint32_t avail = vq->base & 0xffff, used = vq->base >> 16;
 	uint32_t behind = (avail - used) & (VHOST_PACKED_WRAP - 1);
@@ -272,12 +295,35 @@ static void set_positions_packed(struct vhost_vq *vq, const struct vhost_vq_map 
 		         (used & (VHOST_PACKED_WRAP - 1));
 	if (!used || behind > vq->size)
 		used = avail;
-	vq->last_avail = (uint16_t)(avail & (VHOST_PACKED_WRAP - 1));
-	vq->avail_bits = avail & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL : VHOST_PACKED_USED;
+	set_place(vq, (uint16_t)avail);
 	vq->used_idx = (uint16_t)(used & (VHOST_PACKED_WRAP - 1));
 	vq->used_bits = used & VHOST_PACKED_WRAP ? VHOST_PACKED_BITS : 0;
+}
+
+/* The front end's positions, unless a back end was lost since it learned them. */
+static void set_positions_packed(struct vhost_dev *dev, struct vhost_vq *vq,
+                                 const struct vhost_vq_map *map)
+{
+	struct vhost_inflight_packed *region =
+		vhost_inflight_region(dev->inflight, vq->index, vq->size, true);
+	struct vhost_kept *kept = &dev->kept[vq->index];
+	uint16_t position;
+
+	set_places(vq);
+	if (vhost_kept_recover(kept, map, vq->base, &position)) {
+		if (position != (uint16_t)vq->base)
+			vhost_dev_info(dev,
+			               "ring %u: goes on at its own position 0x%x, the front end "
+			               "knows 0x%" PRIx32,
+			               vq->index, position, vq->base);
+		set_place(vq, position);
+	}
+	if (region)
+		set_place(vq, vhost_inflight_take_over_packed(
+				      region, map, (uint16_t)(vhost_packed_position(vq) >> 16)));
 	vq->used_slots = 0;
 	atomic_store_explicit(&vq->position, vhost_packed_position(vq), memory_order_relaxed);
+	vhost_kept_note(kept, map, vq->base, (uint16_t)(vhost_packed_position(vq) >> 16));
 	/* No kicks until the worker asks for them. */
 	ring_store_relaxed16(&map->device_event->flags, VRING_PACKED_EVENT_FLAG_DISABLE);
 	vhost_vq_wrote_used(map, map->device_event, sizeof(*map->device_event));
@@ -301,7 +347,7 @@ static void set_positions(struct vhost_dev *dev, struct vhost_vq *vq,
                           const struct vhost_vq_map *map)
 {
 	if (map->packed)
-		set_positions_packed(vq, map);
+		set_positions_packed(dev, vq, map);
 	else
 		set_positions_split(dev, vq, map);
 	vq->notify_on = false;
@@ -361,6 +407,8 @@ int vhost_vq_republish(struct vhost_dev *dev, struct vhost_vq *vq)
 		free(node);
 		return -EBUSY;
 	}
+	if (vq->packed)
+		vhost_kept_move(&dev->kept[vq->index], &node->map);
 	publish(dev, vq, node);
 	return 0;
 }

@@ -94,8 +94,11 @@ struct vhost_vq_map {
 	uint16_t hdr_len;            /* bytes of virtio_net_hdr in front of each frame: 10 or 12 */
 	bool packed;
 	bool enabled; /* SET_VRING_ENABLE; a disabled tx ring is drained and dropped */
-	uint16_t
-		*inflight_idx; /* used index for the next back end, see vhost_inflight.h; or NULL */
+	union {       /* kept for the next back end, see vhost_inflight.h; NULL: not negotiated */
+		uint16_t *inflight_idx; /* split: used index */
+		uint64_t *inflight_pos; /* packed: both sides of a publication */
+	};
+	_Atomic uint32_t *kept; /* packed: position for after a crash, see vhost_kept.h */
 	bool event_idx;
 	bool mergeable;
 	bool indirect;

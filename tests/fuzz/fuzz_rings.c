@@ -142,6 +142,7 @@ static void ring_reset(struct guest *g, struct ring *ring, uint64_t where, struc
 		.mem = g->mem,
 		.size = size,
 		.packed = packed,
+		.kept = &r->kept,
 		.hdr_len = flags & 1 ? 10 : 12,
 		.enabled = !(flags & 2),
 		.event_idx = flags & 4,

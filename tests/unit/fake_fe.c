@@ -377,7 +377,7 @@ void fe_negotiate(struct rig *rig, uint64_t features)
 	fe_set_u64(rig, VHOST_MSG_SET_FEATURES, features);
 }
 
-struct ring_fds fe_start_ring(struct rig *rig, uint32_t ring, uint32_t size, uint16_t base)
+struct ring_fds fe_start_ring(struct rig *rig, uint32_t ring, uint32_t size, uint32_t base)
 {
 	struct ring_fds fds = {.kick = make_eventfd(), .call = make_eventfd()};
 

@@ -109,7 +109,7 @@ void fe_negotiate(struct rig *rig, uint64_t features); /* with all protocol feat
 struct ring_fds {
 	int kick, call;
 };
-struct ring_fds fe_start_ring(struct rig *rig, uint32_t ring, uint32_t size, uint16_t base);
+struct ring_fds fe_start_ring(struct rig *rig, uint32_t ring, uint32_t size, uint32_t base);
 void close_ring_fds(struct ring_fds fds);
 
 /* For tests of bad input. A new device, negotiated, so that the limit on warnings hides nothing */

@@ -32,6 +32,7 @@ static void ring_packed(struct fp_ring *r)
 	r->device_event = zalloc_aligned(sizeof(*r->device_event));
 	r->avail_wrap = r->used_wrap = true;
 	r->map.packed = true;
+	r->map.kept = &r->kept;
 	r->map.size = fp_packed;
 	r->map.packed_desc = r->slots;
 	r->map.driver_event = r->driver_event;

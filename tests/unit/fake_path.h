@@ -37,6 +37,7 @@ struct fp_ring {
 	uint16_t avail_slot, used_slot;
 	bool avail_wrap, used_wrap;
 	uint16_t n_slots[FP_RING];
+	_Atomic uint32_t kept;
 };
 
 struct fp_port {

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include "fake_fe.h"
+#include "vhost_packed.h"
 #include "vhost_split.h"
 
 #define N_RINGS   4 /* of the rig's device */
@@ -21,6 +22,17 @@
 #define DESC(i)   (16 + 16 * (size_t)(i))
 #define NEXT      6 /* in an entry */
 #define COUNTER   8
+
+/* Of a packed ring */
+#define P_REGION   8256u /* 32 + 256 * 32, rounded up to 64 */
+#define P_USED     16
+#define P_OLD_USED 18
+#define P_WRAP     20
+#define P_OLD_WRAP 21
+#define P_DESC(i)  (32 + 32 * (size_t)(i))
+#define P_LAST     4 /* in an entry */
+#define P_NUM      6
+#define P_ID       16
 
 struct area {
 	uint8_t *at;
@@ -411,15 +423,160 @@ static void hostile_area(void **state)
 	fe_honest(rig);
 }
 
+/* ---- packed rings ---- */
+
+static struct vring_packed_desc *packed_slots(struct rig *rig)
+{
+	return (void *)(rig->guest + RIG_RING_SPAN + RIG_DESC);
+}
+
+static void prepare_packed(struct rig *rig, struct area *area)
+{
+	fe_negotiate(rig, vhost_dev_default_features() | VHOST_BIT(VIRTIO_F_RING_PACKED));
+	fe_mem_table(rig);
+	area_new(rig, area);
+	assert_int_equal(area->len, N_RINGS * P_REGION);
+}
+
+static struct ring_fds start_packed(struct rig *rig, uint32_t base)
+{
+	return fe_start_ring(rig, 1, SIZE, base);
+}
+
+/* One store before the publication says both: where it begins, and where it ends. */
+static void packed_publication_is_noted(void **state)
+{
+	struct rig *rig = *state;
+	struct vhost_vq *vq = vhost_dev_vq(rig->dev, 1);
+	const struct vhost_vq_map *map;
+	struct ring_fds r;
+	struct area area;
+	uint8_t *reg;
+
+	prepare_packed(rig, &area);
+	reg = area.at + P_REGION;
+	give(rig, &area, N_RINGS, SIZE);
+	r = start_packed(rig, 0x80fe80feu); /* slot 254 of the first lap */
+	assert_int_equal(get16(reg + VERSION), 1);
+	assert_int_equal(get16(reg + N_DESC), SIZE);
+	assert_int_equal(get16(reg + P_USED), 254);
+	assert_int_equal(reg[P_WRAP], 1);
+	map = vhost_vq_get_map(vq);
+	vhost_packed_take(vq, map, 9, 0);
+	vhost_packed_take(vq, map, 8, 0);
+	vhost_packed_take(vq, map, 7, 0);
+	assert_int_equal(get16(reg + P_USED), 254);
+	vhost_packed_publish(vq, map);
+	assert_int_equal(get16(reg + P_USED), 1);
+	assert_int_equal(reg[P_WRAP], 0);
+	assert_int_equal(get16(reg + P_OLD_USED), 254);
+	assert_int_equal(reg[P_OLD_WRAP], 1);
+	close_ring_fds(r);
+	area_free(&area);
+}
+
+static void packed_hold(uint8_t *reg, uint16_t entry, uint16_t id, uint16_t num, uint16_t counter)
+{
+	uint8_t *e = reg + P_DESC(entry);
+
+	e[0] = 1;
+	put16(e + P_LAST, entry);
+	put16(e + P_NUM, num);
+	put16(e + COUNTER, counter);
+	put16(e + P_ID, id);
+}
+
+static void packed_held_buffers_are_given_back(void **state)
+{
+	struct rig *rig = *state;
+	struct vhost_vq *vq = vhost_dev_vq(rig->dev, 1);
+	struct ring_fds r;
+	struct area area;
+	uint8_t *reg;
+
+	prepare_packed(rig, &area);
+	reg = area.at + P_REGION;
+	put16(reg + VERSION, 1);
+	put16(reg + N_DESC, SIZE);
+	put16(reg + LAST_HEAD, 200); /* the free list: one entry, which claims to be in flight */
+	put16(reg + LAST_HEAD + 2, 200);
+	packed_hold(reg, 200, 66, 1, 0);
+	put16(reg + P_DESC(200) + 2, 0xffff);
+	put16(reg + P_USED, 250);
+	put16(reg + P_OLD_USED, 250);
+	reg[P_WRAP] = reg[P_OLD_WRAP] = 1;
+	packed_hold(reg, 3, 33, 1, 20);
+	packed_hold(reg, 7, 77, 4, 10);
+	packed_hold(reg, 9, 99, 3, 30);
+	give(rig, &area, N_RINGS, SIZE);
+	r = start_packed(rig, VHOST_KEPT_FRESH);
+	assert_int_equal(packed_slots(rig)[250].id, 77);
+	assert_int_equal(packed_slots(rig)[250].flags, VHOST_PACKED_BITS);
+	assert_int_equal(packed_slots(rig)[254].id, 33);
+	assert_int_equal(packed_slots(rig)[255].id, 99);
+	assert_int_equal(packed_slots(rig)[255].len, 0);
+	assert_int_equal(vq->last_avail, 2);
+	assert_int_equal(vq->used_idx, 2);
+	assert_int_equal(vq->avail_bits, VHOST_PACKED_USED); /* the second lap */
+	assert_int_equal(get16(reg + P_USED), 2);
+	assert_int_equal(reg[P_WRAP], 0);
+	assert_int_equal(reg[P_DESC(7)], 0);
+	close_ring_fds(r);
+	area_free(&area);
+}
+
+static void hostile_packed_area(void **state)
+{
+	struct rig *rig = *state;
+	uint32_t seed = 1;
+
+	fe_negotiate(rig, vhost_dev_default_features() | VHOST_BIT(VIRTIO_F_RING_PACKED));
+	fe_mem_table(rig);
+	for (int round = 0; round < 300; round++) {
+		struct vhost_vq *vq = vhost_dev_vq(rig->dev, 1);
+		struct ring_fds r;
+		struct area area;
+		uint8_t *reg;
+
+		area_new(rig, &area);
+		reg = area.at + P_REGION;
+		for (size_t i = 0; i < P_REGION; i++) {
+			seed = seed * 1664525 + 1013904223;
+			reg[i] = (uint8_t)(round % 3 == 0 ? 1 : seed >> 24);
+		}
+		put16(reg + VERSION, 1);
+		put16(reg + N_DESC, SIZE);
+		if (round % 2) {
+			put16(reg + P_USED, round);
+			put16(reg + P_OLD_USED, round / 2);
+		}
+		give(rig, &area, N_RINGS, SIZE);
+		r = start_packed(rig, VHOST_KEPT_FRESH);
+		assert_true(vq->used_idx < SIZE);
+		assert_int_equal(vq->last_avail, vq->used_idx);
+		fe_get_base(rig, 1);
+		close_ring_fds(r);
+		area_free(&area);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 	const struct CMUnitTest tests[] = {
-		T(file_is_made),           T(file_is_refused),
-		T(area_is_refused),        T(repeats_do_not_pile_up),
-		T(ring_of_another_size),   T(area_is_truncated),
-		T(publication_is_noted),   T(held_buffers_are_given_back),
-		T(last_batch_is_finished), T(hostile_area),
+		T(file_is_made),
+		T(file_is_refused),
+		T(area_is_refused),
+		T(repeats_do_not_pile_up),
+		T(ring_of_another_size),
+		T(area_is_truncated),
+		T(publication_is_noted),
+		T(held_buffers_are_given_back),
+		T(last_batch_is_finished),
+		T(hostile_area),
+		T(packed_publication_is_noted),
+		T(packed_held_buffers_are_given_back),
+		T(hostile_packed_area),
 	};
 	return cmocka_run_group_tests_name("vhost_inflight", tests, NULL, NULL);
 }
