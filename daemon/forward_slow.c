@@ -168,6 +168,7 @@ static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq
 		}
 		fault = vhost_ring_next(vq, map, &cursor, true, room, &f->bufs[n].buf);
 		if (fault == VHOST_VQ_WAIT) {
+			vhost_ring_want_ahead(vq, map, cursor, true, room);
 			f->fault |= vhost_vq_ask(vq);
 			fwd_drop_to(port, vq, PORT_TO_GUEST_MEMORY);
 			return 0;
@@ -458,6 +459,7 @@ enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
 	if (fault == VHOST_VQ_EMPTY)
 		return FWD_STOP;
 	if (fault == VHOST_VQ_WAIT) {
+		vhost_ring_want_ahead(src->vq, map, cursor, false, &segs);
 		f->fault |= vhost_vq_ask(src->vq);
 		return FWD_WAITING;
 	}

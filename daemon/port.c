@@ -79,6 +79,14 @@ static void port_dev_wake(void *arg)
 	port->conn->ops->wake(port->conn->owner, port);
 }
 
+/* Any thread. */
+static void port_dev_attend(void *arg)
+{
+	const struct port *port = arg;
+
+	loop_wake(port->conn->loop);
+}
+
 static bool port_ring_usable(struct vhost_vq *vq)
 {
 	const struct vhost_vq_map *map = atomic_load_explicit(&vq->map, memory_order_relaxed);
@@ -182,6 +190,7 @@ static const char *port_dev_announce(void *arg, const uint8_t mac[6])
 static const struct vhost_dev_ops port_dev_ops = {
 	.quiesce = port_dev_quiesce,
 	.wake = port_dev_wake,
+	.attend = port_dev_attend,
 	.rings_changed = port_dev_rings_changed,
 	.announce = port_dev_announce,
 	.info = port_dev_info,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vhost_chain.h"
 #include "frame_copy.h"
+#include "vhost_late.h"
 #include "vhost_packed.h"
 #include "vhost_split.h"
 
@@ -37,6 +38,34 @@ static cold_noinline enum vhost_vq_fault chain_missing(struct vhost_vq *vq,
 	return VHOST_VQ_WAIT;
 }
 
+/*
+ * Where @gpa lies, and how many of *@len bytes lie there with it, when pages may come late. A frame
+ * reaches no further than the first VHOST_CHAIN_REACH bytes of a buffer, of which @used are taken:
+ * the rest need not be here.
+ */
+static cold_noinline enum vhost_vq_fault chain_late(struct vhost_vq *vq,
+                                                    const struct vhost_vq_map *map, uint64_t gpa,
+                                                    bool write, uint64_t used, uint32_t *len,
+                                                    uint8_t **ret_host)
+{
+	const struct vhost_region *r = vhost_mem_find(map->late_mem, gpa, 1);
+	uint64_t off, reach;
+
+	if (!r)
+		return chain_missing(vq, map, gpa, *len, write);
+	off = gpa - r->gpa;
+	if (*len > r->size - off)
+		*len = (uint32_t)(r->size - off);
+	reach = used < VHOST_CHAIN_REACH ? VHOST_CHAIN_REACH - used : 0;
+	reach = reach < *len ? reach : *len;
+	if (r->late && reach && !vhost_late_is_here(r->late, r->host + off, reach)) {
+		vhost_vq_want(vq, gpa, (uint32_t)reach, write);
+		return VHOST_VQ_WAIT;
+	}
+	*ret_host = r->host + off;
+	return VHOST_VQ_OK;
+}
+
 /* Append one part of a buffer, cut where guest memory goes from one region to the next. */
 static enum vhost_vq_fault chain_add(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                      const struct vhost_desc *d, bool write,
@@ -44,6 +73,7 @@ static enum vhost_vq_fault chain_add(struct vhost_vq *vq, const struct vhost_vq_
 {
 	uint64_t gpa = d->gpa;
 	uint32_t left = d->len;
+	enum vhost_vq_fault fault;
 
 	if (!(d->flags & VRING_DESC_F_WRITE) != !write)
 		return VHOST_VQ_BAD_DIRECTION;
@@ -57,7 +87,11 @@ static enum vhost_vq_fault chain_add(struct vhost_vq *vq, const struct vhost_vq_
 
 		if (segs->n == segs->max)
 			return VHOST_VQ_BAD_CHAIN;
-		if (unlikely(!host)) {
+		if (unlikely(map->late_mem)) {
+			fault = chain_late(vq, map, gpa, write, segs->total, &len, &host);
+			if (fault != VHOST_VQ_OK)
+				return fault;
+		} else if (unlikely(!host)) {
 			r = vhost_mem_find(map->mem, gpa, 1);
 			if (!r)
 				return chain_missing(vq, map, gpa, left, write);
@@ -81,14 +115,23 @@ static enum vhost_vq_fault chain_indirect(struct vhost_vq *vq, const struct vhos
 	uint32_t n = outer->len / sizeof(struct vring_desc);
 	enum vhost_vq_fault fault;
 	const uint8_t *table;
-	uint32_t i = 0;
+	uint32_t i = 0, len = outer->len;
 
 	if (!map->indirect || outer->flags & VRING_DESC_F_NEXT || !n ||
 	    outer->len % sizeof(struct vring_desc) || n > VHOST_VQ_MAX_SIZE)
 		return VHOST_VQ_BAD_CHAIN;
 	/* A table that crosses regions would need a copy; no driver makes one. */
 	table = vhost_mem_gpa(map->mem, &vq->hint, outer->gpa, outer->len);
-	if (!table)
+	if (unlikely(map->late_mem)) {
+		uint8_t *host;
+
+		fault = chain_late(vq, map, outer->gpa, false, 0, &len, &host);
+		if (fault != VHOST_VQ_OK)
+			return fault;
+		if (len < outer->len)
+			return VHOST_VQ_BAD_ADDRESS;
+		table = host;
+	} else if (!table)
 		return chain_missing(vq, map, outer->gpa, outer->len, false);
 	for (uint32_t walked = 0; walked < n; walked++) {
 		struct vhost_desc d = chain_desc_at(table, i, map->packed);
@@ -252,7 +295,7 @@ void vhost_segs_log(const struct vhost_segs *segs, const struct vhost_vq_map *ma
 	for (uint32_t i = 0; len; i++) {
 		uint32_t n = min_u32(segs->seg[i].len, len);
 
-		vhost_log_wrote(map->log, map->mem, segs->seg[i].base, n);
+		vhost_log_wrote(map->log, vhost_vq_table(map), segs->seg[i].base, n);
 		len -= n;
 	}
 }

@@ -11,6 +11,12 @@
 
 #include "vhost_vq.h"
 
+/*
+ * Nobody reads or writes more of one buffer than this, however long it is: the longest frame with
+ * its header is half of it. Behind that, memory need not be here (post-copy).
+ */
+#define VHOST_CHAIN_REACH ((uint64_t)128 << 10)
+
 struct vhost_seg {
 	uint8_t *base; /* ours */
 	uint32_t len;  /* bytes, > 0 */

@@ -24,7 +24,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "clock.h"
-#include "vhost_dev_priv.h"
+#include "vhost_ops.h"
 #include "vhost_signal.h"
 #include "vhost_sigbus.h"
 
@@ -97,7 +97,8 @@ uint64_t vhost_dev_default_protocol_features(void)
 	       VHOST_BIT(VHOST_PROTO_RARP) | VHOST_BIT(VHOST_PROTO_REPLY_ACK) |
 	       VHOST_BIT(VHOST_PROTO_NET_MTU) | VHOST_BIT(VHOST_PROTO_INFLIGHT_SHMFD) |
 	       VHOST_BIT(VHOST_PROTO_CONFIGURE_MEM_SLOTS) | VHOST_BIT(VHOST_PROTO_STATUS) |
-	       VHOST_BIT(VHOST_PROTO_CONFIG) | VHOST_BIT(VHOST_PROTO_GPA_ADDRESSES);
+	       VHOST_BIT(VHOST_PROTO_CONFIG) | VHOST_BIT(VHOST_PROTO_GPA_ADDRESSES) |
+	       (vhost_postcopy_missing() ? 0 : VHOST_BIT(VHOST_PROTO_PAGEFAULT));
 }
 
 /* ---- life of the object ---- */
@@ -284,6 +285,9 @@ void vhost_dev_detach(struct vhost_dev *dev)
 		dev->must_wait = true;
 	}
 	vhost_dev_settle(dev);
+	vhost_postcopy_close(dev->postcopy);
+	dev->postcopy = NULL;
+	dev->postcopy_over = false;
 	for (uint16_t i = 0; i < dev->n_vqs; i++)
 		vhost_vq_reset(&dev->vqs[i]);
 	vhost_io_close(&dev->io);
@@ -335,11 +339,25 @@ static uint32_t stop_given_up(struct vhost_dev *dev)
 }
 
 /* A front end that takes guest memory away cannot be served, and may never say another word. */
+static uint32_t give_up(struct vhost_dev *dev, const char *why)
+{
+	uint32_t n = 0;
+
+	for (uint16_t i = 0; i < dev->n_vqs; i++) {
+		n += dev->vqs[i].started;
+		vhost_vq_stop(dev, &dev->vqs[i]);
+	}
+	vhost_dev_warn(dev, "%s", why);
+	dev->broken = true;
+	shutdown(dev->io.fd, SHUT_RDWR);
+	return n;
+}
+
 static uint32_t stop_lost_memory(struct vhost_dev *dev)
 {
 	uint64_t events = vhost_sigbus_events();
 	const char *what = NULL;
-	uint32_t n = 0;
+	char why[128];
 
 	if (events == dev->sigbus_seen)
 		return 0;
@@ -352,17 +370,20 @@ static uint32_t stop_lost_memory(struct vhost_dev *dev)
 		what = "the dirty log";
 	if (!what)
 		return 0;
-	for (uint16_t i = 0; i < dev->n_vqs; i++) {
-		n += dev->vqs[i].started;
-		vhost_vq_stop(dev, &dev->vqs[i]);
-	}
-	vhost_dev_warn(dev,
-	               "%s disappeared: the file behind it was truncated, or its file "
-	               "system is full",
-	               what);
-	dev->broken = true;
-	shutdown(dev->io.fd, SHUT_RDWR);
-	return n;
+	snprintf(why, sizeof(why), "%s disappeared: %s", what,
+	         vhost_dev_is_late(dev) ? "the file behind it was truncated, or a page taken back"
+	                                : "the file behind it was truncated, or its file "
+	                                  "system is full");
+	return give_up(dev, why);
+}
+
+/* Pages that came, and those that never will. */
+static uint32_t serve_postcopy(struct vhost_dev *dev)
+{
+	if (!dev->postcopy || vhost_ops_postcopy_serve(dev))
+		return 0;
+	return give_up(dev, "guest memory disappeared: a page that the post-copy migration owes "
+	                    "us cannot be had");
 }
 
 uint32_t vhost_dev_report_faults(struct vhost_dev *dev)
@@ -373,6 +394,8 @@ uint32_t vhost_dev_report_faults(struct vhost_dev *dev)
 		return 0;
 	n = stop_lost_memory(dev);
 	n += stop_given_up(dev);
+	if (!dev->broken)
+		n += serve_postcopy(dev);
 	vhost_dev_settle(dev);
 	return n;
 }

@@ -42,6 +42,9 @@ struct vhost_dev_ops {
 	 */
 	void (*wake)(void *owner);
 
+	/* Have vhost_dev_report_faults() called soon. Any thread. */
+	void (*attend)(void *owner);
+
 	/*
 	 * Negotiation reached a state worth telling: features acked, device ready. @text is one
 	 * line for the log, without the port's name.
@@ -133,7 +136,8 @@ int vhost_dev_receive(struct vhost_dev *dev);
 int vhost_dev_fd(const struct vhost_dev *dev);
 
 /**
- * vhost_dev_report_faults() - act on rings that workers gave up, and on guest memory that is lost
+ * vhost_dev_report_faults() - act on rings that workers gave up or that wait, and on guest memory
+ * that is lost or has come
  *
  * Signals the ring's err descriptor (SET_VRING_ERR), unpublishes its map and warns once per fault.
  * The ring stays stopped until the front end starts it again. Cheap when there is none.

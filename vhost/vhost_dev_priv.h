@@ -14,6 +14,7 @@
 #include "vhost_inflight.h"
 #include "vhost_io.h"
 #include "vhost_kept.h"
+#include "vhost_postcopy.h"
 
 /* Lines for the log that a peer can cause: some at once, then one a second. */
 struct vhost_limit {
@@ -48,6 +49,8 @@ struct vhost_dev {
 	struct vhost_inflight *inflight; /* SET_INFLIGHT_FD, or NULL */
 	struct vhost_log *log;           /* last SET_LOG_BASE; in use while LOG_ALL is acked */
 	bool log_gap; /* a ring was started with LOG_ALL, and no SET_LOG_BASE came since */
+	struct vhost_postcopy *postcopy; /* from POSTCOPY_ADVISE to POSTCOPY_END */
+	bool postcopy_over;              /* POSTCOPY_END came */
 	uint16_t mtu;
 	uint8_t status;
 	bool broken;
@@ -83,6 +86,12 @@ void vhost_dev_warn(struct vhost_dev *dev, const char *format, ...) printf_like(
 
 /** vhost_dev_info() - likewise */
 void vhost_dev_info(struct vhost_dev *dev, const char *format, ...) printf_like(2, 3);
+
+/** vhost_dev_is_late() - may pages of guest memory come late now (post-copy)? */
+static inline bool vhost_dev_is_late(const struct vhost_dev *dev)
+{
+	return vhost_postcopy_is_listening(dev->postcopy) && !dev->postcopy_over;
+}
 
 /* vhost_ops.c */
 

@@ -26,6 +26,7 @@ static void msg_reset(struct vhost_io *io)
 	io->have = 0;
 	io->msg.n_fds = 0;
 	io->msg.reply_fd = -1;
+	io->msg.reply = false;
 }
 
 void vhost_io_init(struct vhost_io *io)

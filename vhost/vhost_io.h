@@ -13,6 +13,7 @@ struct vhost_request {
 	int fds[VHOST_MSG_MAX_FDS]; /* owned by the message; -1 where claimed */
 	uint32_t n_fds;
 	int reply_fd; /* a handler's, to go with the answer; owned by the message, -1: none */
+	bool reply;   /* a handler's: what is answered otherwise, or not at all, is the answer */
 };
 
 /* A connection: the socket, and the message that is on its way in. */

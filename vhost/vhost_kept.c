@@ -86,7 +86,7 @@ static void give_back(const struct vhost_vq_map *map, struct place p, uint16_t i
 
 	__atomic_store_n(at + 1, htole64(flags << 48 | (uint64_t)id << 32), __ATOMIC_RELEASE);
 	if (map->log)
-		vhost_log_wrote(map->log, map->mem, at, sizeof(map->packed_desc[0]));
+		vhost_log_wrote(map->log, vhost_vq_table(map), at, sizeof(map->packed_desc[0]));
 }
 
 /* The front end completed the first buffer of an interrupted burst, and so all of it. */
@@ -244,7 +244,7 @@ void vhost_kept_move(struct vhost_kept *kept, const struct vhost_vq_map *map)
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		struct vhost_origin o = {0};
 
-		vhost_mem_origin(map->mem, parts[i], &o);
+		vhost_mem_origin(vhost_vq_table(map), parts[i], &o);
 		kept->dev = o.dev;
 		kept->ino = o.ino;
 		kept->at[i] = o.offset;

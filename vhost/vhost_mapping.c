@@ -7,6 +7,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 #include "vhost_mapping.h"
+#include "vhost_postcopy.h"
 #include "vhost_sigbus.h"
 
 #ifndef FUSE_SUPER_MAGIC
@@ -18,8 +19,10 @@ struct vhost_mapping {
 	uint32_t refs;
 	void *addr;
 	size_t len;
+	size_t page; /* of the file */
 	struct vhost_sigbus_slot *slot;
 	uint64_t dev, ino, offset; /* the file, and where in it addr is */
+	struct vhost_late *late;   /* during post-copy migration */
 };
 
 struct vhost_mapping *vhost_mapping_ref(struct vhost_mapping *m)
@@ -32,10 +35,29 @@ void vhost_mapping_unref(struct vhost_mapping *m)
 {
 	if (!m || --m->refs > 0)
 		return;
+	vhost_mapping_end_late(m);
 	vhost_sigbus_remove(m->slot);
 	if (m->addr != MAP_FAILED)
 		munmap(m->addr, m->len);
 	free(m);
+}
+
+int vhost_mapping_make_late(struct vhost_mapping *m, struct vhost_postcopy *postcopy,
+                            struct vhost_late **ret_late, const char **ret_why)
+{
+	int err = 0;
+
+	if (!m->late)
+		err = vhost_postcopy_add(postcopy, m->addr, m->len, m->page, &m->late, ret_why);
+	if (!err)
+		*ret_late = m->late;
+	return err;
+}
+
+void vhost_mapping_end_late(struct vhost_mapping *m)
+{
+	vhost_postcopy_remove(m->late);
+	m->late = NULL;
 }
 
 bool vhost_mapping_lost(const struct vhost_mapping *m)
@@ -103,6 +125,7 @@ int vhost_mapping_new(int fd, uint64_t offset, uint64_t len, struct vhost_mappin
 	lead = offset & (page - 1);
 	*m = (struct vhost_mapping){.refs = 1,
 	                            .len = (lead + len + page - 1) & ~(page - 1),
+	                            .page = page,
 	                            .dev = st.st_dev,
 	                            .ino = st.st_ino,
 	                            .offset = offset - lead};

@@ -13,7 +13,9 @@
 
 #include "base.h"
 
+struct vhost_late;
 struct vhost_mapping;
+struct vhost_postcopy;
 
 /**
  * vhost_mapping_new() - map bytes of a file, shared and writable
@@ -31,6 +33,15 @@ int vhost_mapping_new(int fd, uint64_t offset, uint64_t len, struct vhost_mappin
 
 struct vhost_mapping *vhost_mapping_ref(struct vhost_mapping *mapping);
 void vhost_mapping_unref(struct vhost_mapping *mapping); /* the last one unmaps; takes NULL */
+
+/**
+ * vhost_mapping_make_late() - its pages may come late (post-copy); nothing of it was touched so far
+ * @ret_late: valid until vhost_mapping_end_late(), or until the mapping goes
+ * Again: the same. Return: 0 or the error of vhost_postcopy_add().
+ */
+int vhost_mapping_make_late(struct vhost_mapping *mapping, struct vhost_postcopy *postcopy,
+                            struct vhost_late **ret_late, const char **ret_why);
+void vhost_mapping_end_late(struct vhost_mapping *mapping);
 
 /** vhost_mapping_lost() - has the file become shorter? Then parts are anonymous memory now. */
 bool vhost_mapping_lost(const struct vhost_mapping *mapping);

@@ -8,8 +8,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "vhost_late.h"
 #include "vhost_mapping.h"
 #include "vhost_mem.h"
+#include "vhost_postcopy.h"
 
 static int check_desc(const struct vhost_region_desc *d, const char **why)
 {
@@ -181,6 +183,58 @@ int vhost_mem_remove(const struct vhost_mem *old, const struct vhost_region_desc
 		return 0;
 	}
 	return -ENOENT;
+}
+
+int vhost_mem_make_late(struct vhost_mem *mem, struct vhost_postcopy *postcopy,
+                        const char **ret_why)
+{
+	for (uint32_t i = 0; i < mem->n_regions; i++) {
+		struct vhost_region *r = &mem->regions[i];
+		int err = vhost_mapping_make_late(r->mapping, postcopy, &r->late, ret_why);
+
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+int vhost_mem_arrived(const struct vhost_mem *old, struct vhost_mem **ret_mem)
+{
+	struct vhost_mem *mem = mem_copy(old, NULL);
+
+	if (!mem)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < mem->n_regions; i++)
+		mem->regions[i].late = NULL;
+	*ret_mem = mem;
+	return 0;
+}
+
+void vhost_mem_unguard(const struct vhost_mem *mem)
+{
+	for (uint32_t i = 0; i < mem->n_regions; i++)
+		if (mem->regions[i].late)
+			vhost_postcopy_unguard(mem->regions[i].late);
+}
+
+void vhost_mem_end_late(struct vhost_mem *mem)
+{
+	for (uint32_t i = 0; i < mem->n_regions; i++)
+		vhost_mapping_end_late(mem->regions[i].mapping);
+}
+
+bool vhost_mem_is_here(const struct vhost_mem *mem, const void *host, uint64_t len,
+                       struct vhost_late **ret_late)
+{
+	for (uint32_t i = 0; i < mem->n_regions; i++) {
+		const struct vhost_region *r = &mem->regions[i];
+
+		if ((uintptr_t)host - (uintptr_t)r->host >= r->size || !r->late)
+			continue;
+		*ret_late = r->late;
+		return vhost_late_is_here(r->late, host, len);
+	}
+	return true;
 }
 
 void vhost_mem_free(struct vhost_mem *mem)

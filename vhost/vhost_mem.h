@@ -21,7 +21,9 @@
 /* Guest memory per device; keeps one front end from using up our address space (sparse files) */
 #define VHOST_MEM_MAX_BYTES ((uint64_t)1 << 44)
 
+struct vhost_late;
 struct vhost_mapping;
+struct vhost_postcopy;
 
 struct vhost_region {
 	uint64_t gpa;
@@ -29,6 +31,7 @@ struct vhost_region {
 	uint64_t uva;
 	uint8_t *host; /* of the region's first byte */
 	struct vhost_mapping *mapping;
+	struct vhost_late *late; /* its pages may not be here yet, vhost_late.h; NULL: they are */
 };
 
 struct vhost_mem {
@@ -83,6 +86,29 @@ int vhost_mem_remove(const struct vhost_mem *old, const struct vhost_region_desc
 
 /** vhost_mem_free() - drop a table; unmaps what no other table uses. Takes NULL. */
 void vhost_mem_free(struct vhost_mem *mem);
+
+/**
+ * vhost_mem_make_late() - pages of regions that are new in @mem may come late
+ * @mem: not published yet
+ * @ret_why: on failure a static sentence for the log
+ * Context: control thread. Return: 0, or the error of vhost_postcopy_add().
+ */
+int vhost_mem_make_late(struct vhost_mem *mem, struct vhost_postcopy *postcopy,
+                        const char **ret_why);
+
+/** vhost_mem_arrived() - a copy of @old in which no page is late. Return: 0, -ENOMEM. */
+int vhost_mem_arrived(const struct vhost_mem *old, struct vhost_mem **ret_mem);
+
+/**
+ * vhost_mem_unguard() - missing pages read as zeros from now on; vhost_postcopy_unguard()
+ * vhost_mem_end_late() - plain mappings from now on; no table says otherwise
+ */
+void vhost_mem_unguard(const struct vhost_mem *mem);
+void vhost_mem_end_late(struct vhost_mem *mem);
+
+/** vhost_mem_is_here() - are all pages of a range, which lies in one region, here? */
+bool vhost_mem_is_here(const struct vhost_mem *mem, const void *host, uint64_t len,
+                       struct vhost_late **ret_late);
 
 /** vhost_mem_bytes() - sum of the regions' sizes. Takes NULL. */
 uint64_t vhost_mem_bytes(const struct vhost_mem *mem);

@@ -78,6 +78,9 @@ static const struct vhost_op vhost_ops[] = {
 	OP(NET_SET_MTU,            net_set_mtu,            8,  8, 0, 0, NO_RING,  false, false, PROTO(NET_MTU)),
 	OP(GET_INFLIGHT_FD,        get_inflight_fd,       20, 24, 0, 0, NO_RING,  true,  false, PROTO(INFLIGHT_SHMFD)),
 	OP(SET_INFLIGHT_FD,        set_inflight_fd,       20, 24, 1, 1, NO_RING,  false, false, PROTO(INFLIGHT_SHMFD)),
+	OP(POSTCOPY_ADVISE,        postcopy_advise,        0,  0, 0, 0, NO_RING,  true,  false, PROTO(PAGEFAULT)),
+	OP(POSTCOPY_LISTEN,        postcopy_listen,        0,  0, 0, 0, NO_RING,  false, false, PROTO(PAGEFAULT)),
+	OP(POSTCOPY_END,           postcopy_end,           0,  0, 0, 0, NO_RING,  true,  false, PROTO(PAGEFAULT)),
 	OP(GET_MAX_MEM_SLOTS,      get_max_mem_slots,      0,  0, 0, 0, NO_RING,  true,  false, PROTO(CONFIGURE_MEM_SLOTS)),
 	OP(ADD_MEM_REG,            add_mem_reg,           40, 40, 1, 1, NO_RING,  false, false, PROTO(CONFIGURE_MEM_SLOTS)),
 	OP(REM_MEM_REG,            rem_mem_reg,           40, 40, 0, 1, NO_RING,  false, false, PROTO(CONFIGURE_MEM_SLOTS)),
@@ -93,9 +96,6 @@ static const struct vhost_op vhost_ops[] = {
 	NOT_SERVED(SET_VRING_ENDIAN, false),
 	NOT_SERVED(CREATE_CRYPTO_SESSION, true),
 	NOT_SERVED(CLOSE_CRYPTO_SESSION, false),
-	NOT_SERVED(POSTCOPY_ADVISE, true),
-	NOT_SERVED(POSTCOPY_LISTEN, false),
-	NOT_SERVED(POSTCOPY_END, true),
 	NOT_SERVED(GPU_SET_SOCKET, false),
 	NOT_SERVED(RESET_DEVICE, false),
 	NOT_SERVED(VRING_KICK, false),
@@ -213,6 +213,8 @@ int vhost_dispatch(struct vhost_dev *dev)
 		id < VHOST_MSG_N_IDS && vhost_ops[id].name ? &vhost_ops[id] : NULL;
 	int err;
 
+	if (vhost_ops_is_postcopy_ack(dev, msg))
+		return vhost_ops_postcopy_ack(dev, msg);
 	if (!op || !op->fn || (op->needs & ~dev->protocol_features))
 		return not_served(dev, op, msg);
 	err = check_row(dev, op, msg);
@@ -222,7 +224,7 @@ int vhost_dispatch(struct vhost_dev *dev)
 	vhost_dev_settle(dev);
 	if (err == -EPROTO)
 		return err;
-	if (op->replies)
+	if (op->replies || msg->reply)
 		return err < 0 ? -EPROTO
 		               : send_reply(dev, id, &msg->payload, msg->hdr.size, msg->reply_fd);
 	if (wants_ack(dev, msg))

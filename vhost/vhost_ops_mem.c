@@ -5,13 +5,7 @@
 #include <string.h>
 #include "vhost_ops.h"
 
-/*
- * Put a new table in place of the current one: every running ring moves to a map that is
- * translated by it; a ring that does not lie in it any more is stopped. The old table goes when the
- * workers have moved. Takes @mem. Return: 0, or -EINVAL if the dirty log in use is too small for
- * it.
- */
-static int replace_mem(struct vhost_dev *dev, const char *what, struct vhost_mem *mem)
+int vhost_ops_replace_mem(struct vhost_dev *dev, const char *what, struct vhost_mem *mem)
 {
 	int err = vhost_ops_check_log(dev, what, dev->features, dev->log, mem);
 
@@ -40,6 +34,12 @@ static void take_user_address(const struct vhost_dev *dev, struct vhost_region_d
 		d->uva = d->gpa;
 }
 
+/* Listening for post-copy, the front end waits for addresses: there is no way to say "no". */
+static int refusal(const struct vhost_dev *dev, int err)
+{
+	return vhost_postcopy_is_listening(dev->postcopy) ? -EPROTO : err;
+}
+
 int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg)
 {
 	struct vhost_msg_mem_table *t = &msg->payload.table;
@@ -61,9 +61,10 @@ int vhost_op_set_mem_table(struct vhost_dev *dev, struct vhost_request *msg)
 	err = vhost_mem_new(t->regions, msg->fds, t->n_regions, &mem, &why);
 	if (err < 0) {
 		vhost_dev_warn(dev, "SET_MEM_TABLE: %s: %s", why, strerror(-err));
-		return err;
+		return refusal(dev, err);
 	}
-	return replace_mem(dev, "SET_MEM_TABLE", mem);
+	err = vhost_ops_postcopy_mem(dev, msg, mem, t->regions, t->n_regions);
+	return err < 0 ? err : vhost_ops_replace_mem(dev, "SET_MEM_TABLE", mem);
 }
 
 int vhost_op_get_max_mem_slots(struct vhost_dev *dev, struct vhost_request *msg)
@@ -83,9 +84,10 @@ int vhost_op_add_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
 	err = vhost_mem_add(dev->mem, d, msg->fds[0], &mem, &why);
 	if (err < 0) {
 		vhost_dev_warn(dev, "ADD_MEM_REG: %s: %s", why, strerror(-err));
-		return err;
+		return refusal(dev, err);
 	}
-	return replace_mem(dev, "ADD_MEM_REG", mem);
+	err = vhost_ops_postcopy_mem(dev, msg, mem, d, 1);
+	return err < 0 ? err : vhost_ops_replace_mem(dev, "ADD_MEM_REG", mem);
 }
 
 int vhost_op_rem_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
@@ -105,7 +107,7 @@ int vhost_op_rem_mem_reg(struct vhost_dev *dev, struct vhost_request *msg)
 		vhost_ops_refuse_nomem(dev);
 	if (err < 0)
 		return err;
-	return replace_mem(dev, "REM_MEM_REG", mem);
+	return vhost_ops_replace_mem(dev, "REM_MEM_REG", mem);
 }
 
 /*

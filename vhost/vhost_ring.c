@@ -85,6 +85,27 @@ void vhost_packed_log_used(const struct vhost_vq *vq, const struct vhost_vq_map 
 	uint32_t n = vq->used_slots;
 	uint32_t first = min_u32(n, map->size - vq->first_slot);
 
-	vhost_log_wrote(map->log, map->mem, ring + vq->first_slot, first * sizeof(*ring));
-	vhost_log_wrote(map->log, map->mem, ring, (n - first) * sizeof(*ring));
+	vhost_log_wrote(map->log, vhost_vq_table(map), ring + vq->first_slot,
+	                first * sizeof(*ring));
+	vhost_log_wrote(map->log, vhost_vq_table(map), ring, (n - first) * sizeof(*ring));
+}
+
+void vhost_ring_want_ahead(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                           struct vhost_cursor cursor, bool write, struct vhost_segs *scratch)
+{
+	enum vhost_vq_fault fault = VHOST_VQ_WAIT;
+	struct vhost_buf buf;
+
+	/* Nothing listed: an earlier list is with the control thread. */
+	if (!map->late_mem || !vq->n_wants)
+		return;
+	for (uint32_t i = 0; i < VHOST_VQ_MAX_WANTS && fault == VHOST_VQ_WAIT; i++) {
+		if (vhost_ring_skip(vq, map, &cursor, &buf) != VHOST_VQ_OK)
+			return;
+		do {
+			scratch->n = 0;
+			scratch->total = 0;
+			fault = vhost_ring_next(vq, map, &cursor, write, scratch, &buf);
+		} while (fault == VHOST_VQ_OK && ++i < VHOST_VQ_MAX_WANTS);
+	}
 }

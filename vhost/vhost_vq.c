@@ -190,6 +190,8 @@ static void set_kept(struct vhost_dev *dev, const struct vhost_vq *vq, struct vh
 	map->kept = &dev->kept[vq->index].last;
 }
 
+static const struct vhost_mem no_mem;
+
 static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
                    struct vhost_map_node **ret_node)
 {
@@ -215,6 +217,10 @@ static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
 		return err;
 	}
 	map->mem = dev->mem;
+	if (vhost_dev_is_late(dev)) {
+		map->late_mem = map->mem;
+		map->mem = &no_mem;
+	}
 	map->size = vq->size;
 	map->hdr_len = acked(dev, VIRTIO_F_VERSION_1) || acked(dev, VIRTIO_NET_F_MRG_RXBUF)
 	                       ? sizeof(struct virtio_net_hdr_mrg_rxbuf)
@@ -343,6 +349,36 @@ static int check_base(struct vhost_dev *dev, const struct vhost_vq *vq,
 	return -EINVAL;
 }
 
+/*
+ * Post-copy: are the pages of the ring itself here? They stay, so that whoever serves the ring need
+ * not ask again. What is missing is left to the helpers, and vhost_ops_postcopy_serve() goes on.
+ */
+static bool ring_is_here(struct vhost_dev *dev, struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	uint64_t n = vq->size;
+	const struct {
+		const void *at;
+		uint64_t len;
+	} parts[] = {{map->desc, 16 * n},
+	             {map->avail, map->packed ? 4 : 6 + 2 * n},
+	             {map->used, map->packed ? 4 : 6 + 8 * n}};
+	struct vhost_late *late[ARRAY_SIZE(parts)] = {NULL};
+	bool here = true;
+
+	for (size_t i = 0; i < ARRAY_SIZE(parts) && map->late_mem; i++)
+		here &= vhost_mem_is_here(dev->mem, parts[i].at, parts[i].len, &late[i]);
+	if (here)
+		return true;
+	if (vq->awaited && vhost_postcopy_poll(dev->postcopy, vq->index) == VHOST_POSTCOPY_BUSY)
+		return false;
+	vhost_postcopy_drop(dev->postcopy, vq->index);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		if (late[i])
+			vhost_postcopy_want(dev->postcopy, vq->index, late[i], parts[i].at,
+			                    parts[i].len);
+	return false;
+}
+
 static void set_positions(struct vhost_dev *dev, struct vhost_vq *vq,
                           const struct vhost_vq_map *map)
 {
@@ -368,8 +404,8 @@ int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
 	struct vhost_map_node *node;
 	int err;
 
-	if (vq->started || !vq->size || !vq->addr_set || !vq->kick_set || !dev->mem ||
-	    dev->mem->n_regions == 0)
+	if (vq->started || vq->stopping || !vq->size || !vq->addr_set || !vq->kick_set ||
+	    !dev->mem || dev->mem->n_regions == 0)
 		return 0;
 	err = map_new(dev, vq, &node);
 	if (err < 0)
@@ -378,6 +414,11 @@ int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
 	if (err < 0) {
 		free(node);
 		return err;
+	}
+	vq->awaited = !ring_is_here(dev, vq, &node->map);
+	if (vq->awaited) {
+		free(node);
+		return 0;
 	}
 	if (dev->inflight && vhost_inflight_queue_size(dev->inflight) != vq->size)
 		vhost_dev_warn(dev, "ring %u: SET_INFLIGHT_FD was for rings of %u, not of %u",
@@ -407,6 +448,14 @@ int vhost_vq_republish(struct vhost_dev *dev, struct vhost_vq *vq)
 		free(node);
 		return -EBUSY;
 	}
+	if (!ring_is_here(dev, vq, &node->map)) {
+		/* It has moved: stopped for now, it starts there when the pages are here. */
+		free(node);
+		publish(dev, vq, NULL);
+		vq->started = false;
+		vq->stopping = vq->awaited = dev->rings_changed = true;
+		return 0;
+	}
 	if (vq->packed)
 		vhost_kept_move(&dev->kept[vq->index], &node->map);
 	publish(dev, vq, node);
@@ -417,6 +466,11 @@ void vhost_vq_stop(struct vhost_dev *dev, struct vhost_vq *vq)
 {
 	uint32_t fault = atomic_load_explicit(&vq->fault, memory_order_relaxed);
 
+	vhost_postcopy_drop(dev->postcopy, vq->index);
+	if (vq->awaited) {
+		vq->awaited = vq->addr_set = vq->kick_set = false;
+		dev->rings_changed = true;
+	}
 	if (!vq->started)
 		return;
 	publish(dev, vq, NULL);

@@ -90,8 +90,11 @@ struct vhost_vq_map {
 		};
 	};
 	const struct vhost_mem *mem; /* owned by the device, outlives the map */
-	uint32_t size;               /* descriptors, 1..VHOST_VQ_MAX_SIZE; split: a power of two */
-	uint16_t hdr_len;            /* bytes of virtio_net_hdr in front of each frame: 10 or 12 */
+	/* Post-copy: the table, whose pages may come late. `mem` is empty then, so that each buffer
+	 * takes the slow path, which looks; the ring's own pages are here. Else NULL. */
+	const struct vhost_mem *late_mem;
+	uint32_t size;    /* descriptors, 1..VHOST_VQ_MAX_SIZE; split: a power of two */
+	uint16_t hdr_len; /* bytes of virtio_net_hdr in front of each frame: 10 or 12 */
 	bool packed;
 	bool enabled; /* SET_VRING_ENABLE; a disabled tx ring is drained and dropped */
 	union {       /* kept for the next back end, see vhost_inflight.h; NULL: not negotiated */
@@ -160,6 +163,7 @@ struct vhost_vq {
 	bool kick_set; /* SET_VRING_KICK came, with a descriptor or with "no descriptor" */
 	bool enable_wanted;
 	bool started;
+	bool awaited;  /* not started: what is missing is pages of the ring (post-copy) */
 	bool packed;   /* layout of the ring that runs, or ran last */
 	bool stopping; /* unpublished, but the wait for the workers is not over */
 	uint32_t base; /* SET_VRING_BASE, or where the ring stopped; vhost_vq.c tells its format */
@@ -276,6 +280,12 @@ static always_inline const struct vhost_vq_map *vhost_vq_get_map(struct vhost_vq
 	if (unlikely(atomic_load_explicit(&vq->fault, memory_order_relaxed) != VHOST_VQ_OK))
 		return NULL;
 	return map;
+}
+
+/** vhost_vq_table() - all of the guest's memory, whether its pages are here or not */
+static always_inline const struct vhost_mem *vhost_vq_table(const struct vhost_vq_map *map)
+{
+	return unlikely(map->late_mem) ? map->late_mem : map->mem;
 }
 
 /**

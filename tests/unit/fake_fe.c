@@ -63,6 +63,13 @@ static void owner_wake(void *owner)
 	rig->n_wake++;
 }
 
+static void owner_attend(void *owner)
+{
+	struct rig *rig = owner;
+
+	atomic_fetch_add_explicit(&rig->n_attend, 1, memory_order_release);
+}
+
 static void owner_info(void *owner, const char *text)
 {
 	struct rig *rig = owner;
@@ -94,6 +101,7 @@ static const struct vhost_dev_ops owner_ops = {
 	.announce = owner_announce,
 	.quiesce = owner_quiesce,
 	.wake = owner_wake,
+	.attend = owner_attend,
 	.rings_changed = owner_changed,
 	.info = owner_info,
 	.warn = owner_warn,

@@ -34,7 +34,8 @@
 
 struct rig {
 	struct vhost_dev *dev;
-	int fe; /* front end's socket, -1: closed */
+	_Atomic uint32_t n_attend; /* from any thread */
+	int fe;                    /* front end's socket, -1: closed */
 
 	int guest_fd;
 	uint8_t *guest; /* front end's view of the guest's memory */
