@@ -7,6 +7,8 @@
     │              198.18.0.1   │         │   198.18.0.2     │
     └────┬──────────────────────┘         └──────────────────┘
          └ vhost-user sockets: guests 198.18.0.11, 198.18.0.12 ...
+
+With far=True there is another host, "far", with a nic0 of its own; a bridge in the wire joins them.
 """
 import os
 import re
@@ -42,7 +44,7 @@ def sweep_mounts():
 class Topology:
     """Both namespaces, and a work folder that is kept when a test fails (VX_KEEP=1: always)."""
 
-    def __init__(self, label, queues=1, mtu=None):
+    def __init__(self, label, queues=1, mtu=None, far=False):
         base.need_root()
         sweep()
         sweep_pins()
@@ -54,11 +56,21 @@ class Topology:
             self.host.ip("link", "set", "nic0", "mtu", mtu)
             self.wire.ip("link", "set", "wire0", "mtu", mtu)
         self.host.ip("addr", "add", f"{HOST}/24", "dev", "nic0")
-        self.wire.ip("addr", "add", f"{WIRE}/24", "dev", "wire0")
+        self.far = Namespace("far") if far else None
+        if far:
+            self._join_far()
+        self.wire.ip("addr", "add", f"{WIRE}/24", "dev", "br0" if far else "wire0")
         for ns in (self.host, self.wire):
             ns.sysctl("net.ipv4.icmp_echo_ignore_broadcasts", 0)
         self._open = []
         self.failed = False
+
+    def _join_far(self):
+        veth(self.far, "nic0", self.wire, "wire1")
+        self.wire.ip("link", "add", "br0", "type", "bridge", "forward_delay", 0)
+        for dev in ("wire0", "wire1"):
+            self.wire.ip("link", "set", dev, "master", "br0")
+        self.wire.ip("link", "set", "br0", "up")
 
     def add(self, thing):
         """Have it closed or stopped with the topology, last first."""
@@ -72,10 +84,10 @@ class Topology:
         return {"name": f"vm{i}", "socket": str(self.socket(i)), "listen": True, "nic": "nic0",
                 "macs": [guest_mac(i)], **keys}
 
-    def daemon(self, n_ports=2, nics=None, ports=None, **more):
+    def daemon(self, n_ports=2, nics=None, ports=None, ns=None, **more):
         nics = nics or [{"name": "nic0", "mode": "steered"}]
         ports = ports if ports is not None else [self.port(i) for i in range(n_ports)]
-        return self.add(Daemon(self.workdir, self.host, nics, ports, **more))
+        return self.add(Daemon(self.workdir, ns or self.host, nics, ports, **more))
 
     def guest(self, i, **keys):
         return self.add(Guest(f"vm{i}", self.workdir, self.socket(i), guest_mac(i), guest_ip(i),
@@ -100,8 +112,9 @@ class Topology:
                 (getattr(thing, "close", None) or thing.stop)()
             except Exception as error:
                 errors.append(error)
-        self.wire.close()
-        self.host.close()
+        for ns in (self.wire, self.host, self.far):
+            if ns:
+                ns.close()
         if errors or self.failed or os.environ.get("VX_KEEP"):
             print(f"logs are kept in {self.workdir}")
         else:

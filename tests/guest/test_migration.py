@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Live migration of a Linux guest between two hosts, each with its daemon, under TCP load."""
+import time
+
+import pytest
+
+from vx import migration
+from vx.base import wait_for
+from vx.topo import WIRE
+
+
+@pytest.fixture
+def lab(topology):
+    topo = topology("migration", far=True)
+    try:
+        migration.two_daemons(topo)
+        yield topo
+    finally:
+        topo.finish()
+
+
+def is_up(daemon):
+    return daemon.ctl("port", "show", "vm0")["up"]
+
+
+def there(lab, source, far, device):
+    """Migrate to the other host while the stream runs. Returns the QEMU that has the guest."""
+    target = migration.incoming(lab, source, far, device=device)
+    stream = migration.Stream(lab, source)
+    outage = migration.Outage(lab, source.address)
+    time.sleep(1)
+    migration.begin(source, target)
+    info = migration.complete(source, target)
+    time.sleep(1)
+    lab.wire.wait_ping(target.address, 20)
+    longest = outage.longest()
+    carried = stream.finish(target)
+    migration.tell(f"{device}, to {'far' if far else 'near'}", info, carried, longest)
+    assert carried[0] > 1 << 20
+    assert longest < 10 and info["ram"]["dirty-sync-count"] > 1
+    # The addresses went with the guest.
+    new, old = ((lab.far_vhost, lab.near_vhost) if far else (lab.near_vhost, lab.far_vhost))
+    assert is_up(new) and not is_up(old)
+    assert "LOG_ALL" not in migration.features(new)
+    assert target.ping(WIRE) == 3
+    return target
+
+
+def test_cancelled_then_there_and_back(lab):
+    vm = lab.guest(0).start()
+    vm.wait_ping(WIRE)
+    # At a snail's pace, so that it is under way for long; then cancelled.
+    target = migration.incoming(lab, vm, far=True)
+    stream = migration.Stream(lab, vm)
+    migration.begin(vm, target, bandwidth=1 << 20)
+    migration.wait_status(vm, "active")
+    wait_for(lambda: "LOG_ALL" in migration.features(lab.near_vhost), 20, "a dirty log")
+    assert lab.wire.ping(vm.address) == 3
+    vm.qmp("migrate_cancel")
+    migration.wait_status(vm, "cancelled")
+    wait_for(lambda: "LOG_ALL" not in migration.features(lab.near_vhost), 20, "no dirty log")
+    target.process.kill()
+    assert lab.wire.ping(vm.address) == 3
+    stream.finish(vm)
+    assert is_up(lab.near_vhost) and not is_up(lab.far_vhost)
+    vm = there(lab, vm, True, "packed=off")
+    there(lab, vm, False, "packed=off")
+
+
+def test_packed_rings(lab):
+    vm = lab.guest(0, device="packed=on").start()
+    vm.wait_ping(WIRE)
+    there(lab, vm, True, "packed=on")
