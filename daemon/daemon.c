@@ -123,7 +123,6 @@ static void plan_add_nic(const struct daemon *d, struct worker_plan *plan, uint3
 		plan->nics[plan->n_nics++] = (struct fwd_nic_source){
 			.nic = n->nic,
 			.q = view->queues[k],
-			.queue = k,
 			.counters = &n->counters[k],
 		};
 	}

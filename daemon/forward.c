@@ -14,16 +14,28 @@
 #define FWD_SPLIT_PLAIN  (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)
 #define FWD_PACKED_PLAIN (FWD_SPLIT_PLAIN | VHOST_PACKED_BITS)
 
+/*
+ * Equal to no address: so frames of a steered run leave the loop for fwd_run_open(), and those of
+ * all others pay nothing for it.
+ */
+#define FWD_STEERED (1ull << 63)
+
 /* Where the last frame went. All zero: nowhere. */
 struct fwd_run {
-	uint64_t key; /* destination MAC; never 0 while the run is open */
-	struct port *port;
+	/* Destination MAC, or FWD_STEERED if each frame has to be asked for its flow; not 0 */
+	uint64_t key;
+	struct port *port;   /* from a nic: destination, NULL if the run is steered */
+	struct port *to;     /* whose ring it is */
 	struct vhost_vq *vq; /* its open ring, or NULL */
 	const struct vhost_vq_map *map;
 	struct xsk_queue *q; /* or the nic's queue */
 	uint32_t max_frame;
 	_Atomic uint64_t *sum_frames, *sum_bytes; /* where the counts below go at the end */
 	uint32_t frames, bytes;
+	/* Steered: */
+	uint64_t mac;
+	const struct port_rxset *set;
+	struct flow_table *learn; /* the sender's, if it has use for it */
 };
 
 static always_inline void fwd_run_close(struct fwd_run *run)
@@ -36,50 +48,115 @@ static always_inline void fwd_run_close(struct fwd_run *run)
 }
 
 /* A run to a port's ring. Leaves the run empty if that ring needs the slow path. */
-static always_inline void fwd_run_to_port(struct fwd *f, struct fwd_run *run, struct port *port,
-                                          uint64_t key, uint32_t hint)
+static always_inline bool fwd_run_to_ring(struct fwd *f, struct fwd_run *run, struct port *port,
+                                          struct vhost_vq *vq, uint64_t key)
 {
-	struct vhost_vq *vq = fwd_open_ring(f, port, hint);
-
+	vq = fwd_open_ring(f, vq);
 	if (!vq || vq->open_map->hdr_len != FWD_HDR || vq->open_map->log)
-		return;
+		return false;
 	run->key = key;
-	run->port = port;
+	run->to = port;
 	run->vq = vq;
 	run->map = vq->open_map;
 	run->sum_frames = &vq->frames;
 	run->sum_bytes = &vq->bytes;
+	return true;
 }
 
-/* Find out where frames of @src for the address @mac go; out of line, once per run. */
-static __attribute__((noinline)) void fwd_run_open(struct fwd *f, struct fwd_run *run,
-                                                   struct fwd_guest_source *src, uint64_t mac)
+/* The next frame of a steered run: note its flow for the sender, turn to the receiver's ring. */
+static bool fwd_run_turn(struct fwd *f, struct fwd_run *run, uint32_t pair, const uint8_t *frame,
+                         uint32_t len)
 {
-	const struct nic_view *view;
-	struct port *port;
+	uint32_t hash = flow_hash(frame, len);
+	struct fwd_run was = *run;
+	struct vhost_vq *vq;
+
+	if (run->learn)
+		flow_learn(run->learn, hash, pair);
+	if (run->q)
+		return true;
+	vq = run->set->n > 1 ? fwd_flow_ring(run->to, run->set, hash) : run->set->vq[0];
+	if (vq == run->vq)
+		return true;
+	fwd_run_close(run);
+	if (!fwd_run_to_ring(f, run, was.to, vq, FWD_STEERED))
+		return false;
+	run->mac = was.mac;
+	run->set = was.set;
+	run->learn = was.learn;
+	return true;
+}
+
+/* A run to @port. @mac: key of the run unless it is steered. */
+static bool fwd_run_to_port(struct fwd *f, struct fwd_run *run, struct port *port, uint64_t mac,
+                            struct flow_table *learn, uint32_t pair, const uint8_t *frame,
+                            uint32_t len)
+{
+	const struct port_rxset *set = fwd_rxset(port);
+
+	if (unlikely(!set->n))
+		return false;
+	if (set->n == 1 && !learn) {
+		if (!fwd_run_to_ring(f, run, port, set->vq[0], mac))
+			return false;
+		run->port = port;
+		return true;
+	}
+	run->key = FWD_STEERED;
+	run->mac = mac;
+	run->to = port;
+	run->set = set;
+	run->learn = learn;
+	return fwd_run_turn(f, run, pair, frame, len);
+}
+
+/* A run to the wire. */
+static bool fwd_run_to_uplink(struct fwd *f, struct fwd_run *run, struct fwd_guest_source *src,
+                              uint64_t mac, struct flow_table *learn, const uint8_t *frame,
+                              uint32_t len)
+{
+	const struct nic_view *view = nic_view_get(src->port->nic);
 	uint32_t queue;
 
-	fwd_run_close(run);
-	if (mac & FDB_GROUP_BIT)
-		return;
-	port = fdb_lookup(atomic_load_explicit(&src->port->nic->fdb, memory_order_acquire),
-	                  fdb_key(mac, src->port->vlan));
-	if (port == src->port)
-		return;
-	if (port && !fwd_is_away(port)) {
-		fwd_run_to_port(f, run, port, mac, src->vq->index / 2);
-		return;
-	}
-	view = nic_view_get(src->port->nic);
 	if (src->port->vlan)
-		return; /* needs a tag */
+		return false; /* needs a tag */
 	run->q = fwd_open_uplink(f, view, &queue);
 	if (!run->q)
-		return;
-	run->key = mac;
+		return false;
+	run->key = learn ? FWD_STEERED : mac;
+	run->mac = mac;
+	run->learn = learn;
 	run->max_frame = view->max_frame;
 	run->sum_frames = &src->nic_counters[queue].tx_frames;
 	run->sum_bytes = &src->nic_counters[queue].tx_bytes;
+	return !learn || fwd_run_turn(f, run, src->vq->index / 2, frame, len);
+}
+
+/*
+ * Find out where @frame of @src, for the address @mac, goes; out of line, once per run unless that
+ * is steered. Returns false if it needs the slow path; the run is empty then.
+ */
+static __attribute__((noinline)) bool fwd_run_open(struct fwd *f, struct fwd_run *run,
+                                                   struct fwd_guest_source *src, uint64_t mac,
+                                                   const uint8_t *frame, uint32_t len)
+{
+	uint32_t pair = src->vq->index / 2;
+	struct flow_table *learn;
+	struct port *port;
+
+	if (run->key == FWD_STEERED && run->mac == mac)
+		return fwd_run_turn(f, run, pair, frame, len);
+	fwd_run_close(run);
+	if (mac & FDB_GROUP_BIT)
+		return false;
+	port = fdb_lookup(atomic_load_explicit(&src->port->nic->fdb, memory_order_acquire),
+	                  fdb_key(mac, src->port->vlan));
+	if (port == src->port)
+		return false;
+	learn = fwd_learns(src->port) ? src->port->flows : NULL;
+	if (port && !fwd_is_away(port))
+		return fwd_run_to_port(f, run, port, mac, learn, pair, frame, len);
+	return fwd_run_to_uplink(f, run, src, mac, learn, frame, len);
 }
 
 /*
@@ -163,17 +240,14 @@ static always_inline bool fwd_guest_fast(struct fwd *f, struct fwd_guest_source 
 		return false;
 	if (unlikely(src->port->own_macs_only) && !fwd_own_source(src->port, w2 >> 16))
 		return false;
-	if (unlikely(mac != run->key)) {
-		fwd_run_open(f, run, src, mac);
-		if (!run->key)
-			return false;
-	}
+	if (unlikely(mac != run->key) && !fwd_run_open(f, run, src, mac, buf + FWD_HDR, frame_len))
+		return false;
 	if (run->vq) {
 		dst = fwd_ring_next(run->vq, run->map, len, &id, &empty);
 		if (unlikely(!dst)) {
 			if (!empty)
 				return false;
-			fwd_drop_to(run->port, run->vq, PORT_TO_NO_BUFFER);
+			fwd_drop_to(run->to, run->vq, PORT_TO_NO_BUFFER);
 			return true;
 		}
 		frame_store8(dst, 0);
@@ -350,21 +424,27 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 	return fwd_guest_burst(f, src, map, false, min_u32(n, FWD_BURST));
 }
 
+/* As fwd_run_open(), for a frame of a nic. */
+static __attribute__((noinline)) bool fwd_nic_open(struct fwd *f, struct fwd_run *run,
+                                                   struct port *port, const uint8_t *data,
+                                                   uint32_t len)
+{
+	if (run->key == FWD_STEERED && run->to == port)
+		return fwd_run_turn(f, run, 0, data, len);
+	fwd_run_close(run);
+	return fwd_run_to_port(f, run, port, 1, NULL, 0, data, len);
+}
+
 /* One untagged unicast frame of a nic for @port. Returns false if it needs the slow path. */
-static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_nic_source *src,
-                                       struct fwd_run *run, struct port *port, const uint8_t *data,
-                                       uint32_t len)
+static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_run *run, struct port *port,
+                                       const uint8_t *data, uint32_t len)
 {
 	uint16_t id;
 	uint8_t *dst;
 	bool empty;
 
-	if (unlikely(port != run->port)) {
-		fwd_run_close(run);
-		fwd_run_to_port(f, run, port, 1, src->queue);
-		if (!run->vq)
-			return false;
-	}
+	if (unlikely(port != run->port) && !fwd_nic_open(f, run, port, data, len))
+		return false;
 	dst = fwd_ring_next(run->vq, run->map, len + FWD_HDR, &id, &empty);
 	if (unlikely(!dst)) {
 		if (!empty)
@@ -428,7 +508,7 @@ uint32_t fwd_from_nic(struct fwd *f, struct fwd_nic_source *src)
 					port = fdb_lookup(fdb, w0 & FDB_MAC_MASK);
 			}
 			if (likely(port && !port->vlan) &&
-			    likely(fwd_nic_fast(f, src, &run, port, fr.data, fr.len)))
+			    likely(fwd_nic_fast(f, &run, port, fr.data, fr.len)))
 				continue;
 		}
 		fwd_run_close(&run);

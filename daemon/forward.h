@@ -78,7 +78,6 @@ struct fwd_guest_source {
 struct fwd_nic_source {
 	struct nic *nic;
 	struct xsk_queue *q;
-	uint32_t queue;
 	struct nic_counters *counters;
 };
 

@@ -3,6 +3,7 @@
 #ifndef FORWARD_PRIV_H
 #define FORWARD_PRIV_H
 
+#include "flow.h"
 #include "forward.h"
 #include "frame_copy.h"
 #include "spin.h"
@@ -51,21 +52,43 @@ static inline void fwd_drop_no_guest(struct port *port)
 
 struct vhost_vq *fwd_open_ring_slow(struct fwd *f, struct vhost_vq *vq);
 
+/** fwd_rxset() - the rings of @port that take frames; good for this burst */
+static always_inline const struct port_rxset *fwd_rxset(const struct port *port)
+{
+	return atomic_load_explicit(&((struct port *)(uintptr_t)port)->rxset, memory_order_acquire);
+}
+
 /**
- * fwd_open_ring() - the receive ring of @port for this source, open for this worker
- * @hint: number of the source's queue: frames of one source queue stay on one ring, in order
+ * fwd_flow_ring() - the ring for frames of one flow to @port
+ * @set: of that port, with at least one ring
+ * @hash: flow_hash() of the frame
+ *
+ * All frames of a flow to one ring, so that they stay in order: that of the queue pair on which the
+ * guest sends the flow, else one that its hash picks.
+ */
+static inline struct vhost_vq *fwd_flow_ring(const struct port *port, const struct port_rxset *set,
+                                             uint32_t hash)
+{
+	uint32_t pair = flow_pair(port->flows, hash);
+	uint32_t slot = pair ? set->slot[pair - 1] : 0;
+
+	return set->vq[slot ? slot - 1 : (uint64_t)hash * set->n >> 32];
+}
+
+/** fwd_learns() - does @port have use for where its guest's flows are sent? */
+static inline bool fwd_learns(const struct port *port)
+{
+	return port->flows && fwd_rxset(port)->n > 1;
+}
+
+/**
+ * fwd_open_ring() - open a receive ring for this worker
  *
  * While it is open, its map is vq->open_map. Opening another ring may close this one.
- * Return: NULL if no ring takes frames.
+ * Return: NULL if it takes no frames.
  */
-static always_inline struct vhost_vq *fwd_open_ring(struct fwd *f, struct port *port, uint32_t hint)
+static always_inline struct vhost_vq *fwd_open_ring(struct fwd *f, struct vhost_vq *vq)
 {
-	struct port_rxset *set = atomic_load_explicit(&port->rxset, memory_order_acquire);
-	struct vhost_vq *vq;
-
-	if (unlikely(!set->n))
-		return NULL;
-	vq = set->vq[hint < set->n ? hint : hint % set->n];
 	return spin_is_mine(&vq->lock, f->tag) ? vq : fwd_open_ring_slow(f, vq);
 }
 
@@ -76,10 +99,7 @@ static always_inline struct vhost_vq *fwd_open_ring(struct fwd *f, struct port *
  */
 static always_inline bool fwd_is_away(const struct port *port)
 {
-	const struct port_rxset *set = atomic_load_explicit(
-		(_Atomic(struct port_rxset *) *)(uintptr_t)&port->rxset, memory_order_acquire);
-
-	return !set->n && port->nic->conf->mode != CONF_NIC_INTERNAL;
+	return !fwd_rxset(port)->n && port->nic->conf->mode != CONF_NIC_INTERNAL;
 }
 
 /** fwd_flush_rings() - publish, fence, interrupt, close: all open rings and @src, if there is one

@@ -200,18 +200,30 @@ static void fwd_write_guest(const struct vhost_vq_map *map, const struct vhost_s
 		vhost_segs_log(dst, map, len);
 }
 
+/* The first segment of a frame is a copy of its head; see fwd_frame_parse(). */
+static uint32_t fwd_frame_hash(const struct fwd_frame *frame)
+{
+	return flow_hash(frame->segs.seg[0].base, frame->segs.seg[0].len);
+}
+
+static struct vhost_vq *fwd_frame_ring(const struct port *port, const struct port_rxset *set,
+                                       const struct fwd_frame *frame)
+{
+	return set->n > 1 ? fwd_flow_ring(port, set, fwd_frame_hash(frame)) : set->vq[0];
+}
+
 /* Deliver a frame to a port's guest. Drops are counted where they belong. */
-static void fwd_to_guest(struct fwd *f, struct port *port, uint32_t hint,
-                         const struct fwd_frame *frame)
+static void fwd_to_guest(struct fwd *f, struct port *port, const struct fwd_frame *frame)
 {
 	struct vhost_segs room = {.seg = f->buf_segs, .max = FWD_MAX_SEGS};
+	const struct port_rxset *set = fwd_rxset(port);
 	uint8_t hdr[FWD_HDR] = {0};
 	struct vhost_seg hdr_seg = {.base = hdr};
 	const struct vhost_vq_map *map;
 	struct vhost_vq *vq;
 	uint32_t n;
 
-	vq = fwd_open_ring(f, port, hint);
+	vq = set->n ? fwd_open_ring(f, fwd_frame_ring(port, set, frame)) : NULL;
 	if (!vq) {
 		fwd_drop_no_guest(port);
 		return;
@@ -237,13 +249,13 @@ static void fwd_to_guest(struct fwd *f, struct port *port, uint32_t hint,
 
 /* To every port of the broadcast domain but the sender. */
 static void fwd_flood(struct fwd *f, const struct fdb *fdb, uint16_t vlan,
-                      const struct port *sender, uint32_t hint, const struct fwd_frame *frame)
+                      const struct port *sender, const struct fwd_frame *frame)
 {
 	const struct fdb_group *g = fdb_find_group(fdb, vlan);
 
 	for (uint32_t i = 0; g && i < g->n; i++) {
 		if (g->ports[i] != sender)
-			fwd_to_guest(f, g->ports[i], hint, frame);
+			fwd_to_guest(f, g->ports[i], frame);
 	}
 }
 
@@ -391,11 +403,10 @@ static enum fwd_result fwd_guest_route(struct fwd *f, struct fwd_guest_source *s
                                        const struct fwd_frame *frame)
 {
 	const struct fdb *fdb = atomic_load_explicit(&src->port->nic->fdb, memory_order_acquire);
-	uint32_t hint = src->vq->index / 2;
 	struct port *to;
 
 	if (frame->dst & FDB_GROUP_BIT) {
-		fwd_flood(f, fdb, src->port->vlan, src->port, hint, frame);
+		fwd_flood(f, fdb, src->port->vlan, src->port, frame);
 		return fwd_to_wire(f, src, frame, false);
 	}
 	to = fdb_lookup(fdb, fdb_key(frame->dst, src->port->vlan));
@@ -404,7 +415,7 @@ static enum fwd_result fwd_guest_route(struct fwd *f, struct fwd_guest_source *s
 		return FWD_DONE;
 	}
 	if (to && !fwd_is_away(to)) {
-		fwd_to_guest(f, to, hint, frame);
+		fwd_to_guest(f, to, frame);
 		return FWD_DONE;
 	}
 	return fwd_to_wire(f, src, frame, true);
@@ -439,6 +450,8 @@ static enum fwd_result fwd_guest_segs(struct fwd *f, struct fwd_guest_source *sr
 		fwd_drop_from(src, why);
 		return FWD_DONE;
 	}
+	if (fwd_learns(src->port))
+		flow_learn(src->port->flows, fwd_frame_hash(&frame), src->vq->index / 2);
 	result = fwd_guest_route(f, src, &frame);
 	if (result == FWD_DONE)
 		counter_add(&src->vq->bytes, frame.len);
@@ -515,7 +528,7 @@ void fwd_nic_slow(struct fwd *f, struct fwd_nic_source *src, const struct fdb *f
 		}
 		if (port->vlan)
 			fwd_frame_untag(f, &frame);
-		fwd_to_guest(f, port, src->queue, &frame);
+		fwd_to_guest(f, port, &frame);
 		return;
 	}
 	if (meta_flags & STEER_META_GROUP && view->redirect)
@@ -523,12 +536,12 @@ void fwd_nic_slow(struct fwd *f, struct fwd_nic_source *src, const struct fdb *f
 	if (frame.tagged)
 		fwd_frame_untag(f, &frame);
 	if (frame.dst & FDB_GROUP_BIT) {
-		fwd_flood(f, fdb, frame.vid, NULL, src->queue, &frame);
+		fwd_flood(f, fdb, frame.vid, NULL, &frame);
 		return;
 	}
 	port = fdb_lookup(fdb, fdb_key(frame.dst, frame.vid));
 	if (port)
-		fwd_to_guest(f, port, src->queue, &frame);
+		fwd_to_guest(f, port, &frame);
 	else
 		counter_add(&src->counters->drops[NIC_DROP_NO_PORT], 1);
 }
@@ -551,7 +564,7 @@ uint32_t fwd_from_tap(struct fwd *f, struct nic *nic, struct group_tap *tap,
 			if (g.partial_csum)
 				csum_finish(g.data, g.len, g.csum_start, g.csum_offset);
 			fwd_frame_of_bytes(f, g.data, g.len, &frame);
-			fwd_flood(f, fdb, g.vlan, NULL, 0, &frame);
+			fwd_flood(f, fdb, g.vlan, NULL, &frame);
 		}
 		/* The rings hold their copy; the tap's slot may go. */
 		group_tap_release(tap);
@@ -578,7 +591,7 @@ void fwd_announce(struct fwd *f, struct fwd_guest_source *src, uint64_t mac)
 	for (uint32_t i = 0; i < 6; i++)
 		rarp[6 + i] = rarp[22 + i] = rarp[32 + i] = (uint8_t)(mac >> 8 * i);
 	fwd_frame_of_bytes(f, rarp, sizeof(rarp), &frame);
-	fwd_flood(f, fdb, src->port->vlan, src->port, src->vq->index / 2, &frame);
+	fwd_flood(f, fdb, src->port->vlan, src->port, &frame);
 	(void)fwd_to_wire(f, src, &frame, false);
 	fwd_flush_rings(f, NULL, NULL);
 }

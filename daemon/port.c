@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "fdb.h"
+#include "flow.h"
 #include "log.h"
 #include "loop.h"
 #include "nic.h"
@@ -105,8 +106,10 @@ static struct port_rxset *port_build_rxset(struct port *port)
 	for (uint16_t i = 0; i < n; i += 2) {
 		struct vhost_vq *vq = vhost_dev_vq(port->dev, i);
 
-		if (port_ring_usable(vq))
-			set->vq[set->n++] = vq;
+		if (!port_ring_usable(vq))
+			continue;
+		set->vq[set->n++] = vq;
+		set->slot[i / 2] = (uint8_t)set->n;
 	}
 	return set;
 }
@@ -480,7 +483,9 @@ static int port_init(struct port *port, uint16_t mtu, char **ret_why)
 
 	port->queues = aligned_alloc(CACHE_LINE, n * sizeof(*port->queues));
 	c->rxset = calloc(1, sizeof(*c->rxset));
-	if (!port->queues || !c->rxset)
+	if (port->conf->queues > 1)
+		port->flows = calloc(1, sizeof(*port->flows));
+	if (!port->queues || !c->rxset || (port->conf->queues > 1 && !port->flows))
 		return -ENOMEM;
 	memset(port->queues, 0, n * sizeof(*port->queues));
 	atomic_store_explicit(&port->rxset, c->rxset, memory_order_relaxed);
@@ -553,6 +558,7 @@ void port_free(struct port *port)
 	free(c);
 	free((void *)(uintptr_t)port->mac_keys);
 	free(port->queues);
+	free(port->flows);
 	free(port);
 }
 

@@ -18,6 +18,7 @@
 #include "conf.h"
 #include "vhost_dev.h"
 
+struct flow_table;
 struct loop;
 struct loop_source;
 struct nic;
@@ -57,6 +58,8 @@ struct port_queue {
 /* Receive rings that are running and enabled; immutable, replaced whole. */
 struct port_rxset {
 	uint32_t n;
+	uint8_t slot[VHOST_MAX_QUEUE_PAIRS]; /* of each queue pair: where in vq, + 1; 0: not there
+	                                      */
 	struct vhost_vq *vq[];
 };
 
@@ -83,6 +86,7 @@ struct port {
 	struct nic *nic;
 	struct port_queue *queues; /* one per ring */
 	_Atomic(struct port_rxset *) rxset;
+	struct flow_table *flows; /* NULL: there is one queue pair only */
 
 	/* Written by any worker */
 	alignas(CACHE_LINE) _Atomic uint64_t to_no_guest; /* frames: no ring is running */
