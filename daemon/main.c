@@ -18,6 +18,7 @@
 #include "loop.h"
 #include "notify.h"
 #include "privs.h"
+#include "vhost_postcopy.h"
 
 #define MAIN_DEFAULT_CONFIG "/etc/vhost-xdp/vhost-xdpd.yaml"
 #define MAIN_MAX_FILES      1048576
@@ -302,6 +303,9 @@ static int main_serve(const struct conf *conf, struct loop *loop)
 	} else {
 		log_info("vhost-xdpd " VX_VERSION " is ready: %u workers, %u nics, %u ports",
 		         conf->n_workers, conf->n_nics, conf->n_ports);
+		if (vhost_postcopy_missing())
+			log_info("post-copy migration is not offered: %s",
+			         vhost_postcopy_missing());
 		main_tell_ready(notify, daemon);
 		status = loop_run(loop);
 		notify_stopping(notify);

@@ -170,7 +170,7 @@ int vhost_late_fetch(struct vhost_late *late, size_t page)
 		if (late_is_released(late))
 			return -ECANCELED;
 		if (late_probe(late, page))
-			return 0;
+			return i > 0;
 		(void)atomic_load_explicit(ask, memory_order_relaxed); /* sleeps here */
 	}
 	return late_is_released(late) ? -ECANCELED : -EFAULT;

@@ -100,7 +100,8 @@ static inline bool vhost_late_is_here(const struct vhost_late *late, const void 
  *
  * Sleeps until the front end has provided it, or until vhost_late_release().
  * Context: helper thread.
- * Return: 0; -ECANCELED after a release; -EFAULT if it cannot be had: the file is too short.
+ * Return: 0; 1 if it was slept for; -ECANCELED after a release; -EFAULT if it cannot be had: the
+ * file is too short.
  */
 int vhost_late_fetch(struct vhost_late *late, size_t page);
 

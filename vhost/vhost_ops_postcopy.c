@@ -108,7 +108,10 @@ int vhost_op_postcopy_end(struct vhost_dev *dev, struct vhost_request *msg)
 			return -EPROTO;
 		vhost_dev_settle(dev); /* nobody looks at what is late any more */
 		vhost_mem_end_late(dev->mem);
-		vhost_dev_info(dev, "post-copy migration: all of the guest's memory is here");
+		vhost_dev_info(dev,
+		               "post-copy migration: all of the guest's memory is here, %" PRIu64
+		               " pages were waited for",
+		               vhost_postcopy_slept(dev->postcopy));
 	}
 	vhost_postcopy_close(dev->postcopy);
 	dev->postcopy = NULL;

@@ -54,7 +54,8 @@ struct vhost_postcopy {
 	pthread_cond_t work;  /* there are pages to fetch, or it is time to end */
 	pthread_cond_t leave; /* a helper has left a mapping */
 	bool stop, held;
-	uint32_t turn; /* ring whose job is looked at first: they take turns */
+	uint64_t n_slept; /* pages that helpers had to sleep for */
+	uint32_t turn;    /* ring whose job is looked at first: they take turns */
 	uint32_t n_helpers;
 	struct postcopy_helper helpers[N_HELPERS];
 	uint32_t n_jobs;
@@ -199,6 +200,7 @@ static void helper_fetch(struct postcopy_helper *h, struct postcopy_job *job,
 	err = vhost_late_fetch(late, page);
 	pthread_mutex_lock(&pc->mutex);
 	h->in = NULL;
+	pc->n_slept += err > 0;
 	pthread_cond_broadcast(&pc->leave);
 	if (job->serial != serial)
 		return;
@@ -290,9 +292,14 @@ void vhost_postcopy_go(struct vhost_postcopy *pc)
 	pthread_mutex_unlock(&pc->mutex);
 }
 
-bool vhost_postcopy_is_held(const struct vhost_postcopy *pc)
+uint64_t vhost_postcopy_slept(struct vhost_postcopy *pc)
 {
-	return pc->held; /* written by the control thread only */
+	uint64_t n;
+
+	pthread_mutex_lock(&pc->mutex);
+	n = pc->n_slept;
+	pthread_mutex_unlock(&pc->mutex);
+	return n;
 }
 
 /* ---- mappings ---- */

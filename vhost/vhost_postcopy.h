@@ -50,7 +50,9 @@ bool vhost_postcopy_is_listening(const struct vhost_postcopy *pc); /* takes NULL
  */
 void vhost_postcopy_hold(struct vhost_postcopy *pc);
 void vhost_postcopy_go(struct vhost_postcopy *pc);
-bool vhost_postcopy_is_held(const struct vhost_postcopy *pc);
+
+/** vhost_postcopy_slept() - pages that were asked for and waited for so far */
+uint64_t vhost_postcopy_slept(struct vhost_postcopy *pc);
 
 /**
  * vhost_postcopy_add() - pages of a mapping may come late; as vhost_late_new()

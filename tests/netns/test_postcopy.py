@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Post-copy migration with a front end that provides pages when it likes: what waits is one guest's
+own traffic. The other guests of the same worker go on meanwhile, measured by echoes."""
+import fcntl
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from vx.base import patience, wait_for
+from vx.topo import Topology, guest_mac
+
+import rawfe as r
+from rawfe import BUFFERS, DESC_WRITE, GPA, HDR, RawFrontEnd
+from vxnet import (WIRE_MAC, Holdings, Station, Vfe, frame, port, silence, to_drops, wait_port)
+
+RX, TX = 0, 1
+ADVISE, LISTEN, END = 28, 29, 30
+P_PAGEFAULT = 1 << 8
+UFFDIO_WAKE = 0x8010AA02
+PAGE = 4096
+SLOTS = 64
+
+
+class LateGuest(RawFrontEnd):
+    """A guest that has just been switched over: its memory is `image`, at the source. A thread
+    answers faults on ring pages at once, and on others when `generous` is set."""
+
+    def arrive(self):
+        self.real, self.mem = self.mem, bytearray(self.size)
+        self.negotiate(features=r.F_VERSION_1 | r.F_MRG_RXBUF | r.F_PROTOCOL,
+                       protocol=r.P_MQ | r.P_REPLY_ACK | P_PAGEFAULT)
+        self.generous, self.held, self.delivered = False, [], 0
+        self.send(ADVISE)
+        head, fds, _flags, _address = socket.recv_fds(self.sock, 12, 1)
+        assert struct.unpack("=III", head)[0::2] == (ADVISE, 0)
+        self.uffd = fds[0]
+        self.fds.append(self.uffd)
+        assert self.ack(LISTEN) == 0
+        self.share_memory()
+        request, data = self.reply()
+        assert request == r.SET_MEM_TABLE and len(data) == 40
+        self.base = struct.unpack_from("=Q", data, 8 + 16)[0]
+        self.send(r.SET_MEM_TABLE, struct.pack("=Q", 0))
+        # What the guest left behind: receive buffers, and a frame to be sent, on a page each.
+        for i in range(SLOTS):
+            self.desc(RX, i, GPA + BUFFERS + i * PAGE, 2048, DESC_WRITE)
+        self.kick[RX] = self.kick[TX] = self.eventfd()
+        self.avail_idx = {RX: 0, TX: 0}
+        self.offer(RX, *range(SLOTS))
+        for i in range(SLOTS):
+            data = bytes(HDR) + frame(WIRE_MAC, guest_mac(0), i)
+            at = BUFFERS + (SLOTS + i) * PAGE
+            self.write(at, data)
+            self.desc(TX, i, GPA + at, len(data))
+        self.offer(TX, *range(SLOTS))
+        self.stopping = False
+        self.server = threading.Thread(target=self._serve)
+        self.server.start()
+        self.start_ring(RX)
+        self.start_ring(TX)
+        return self
+
+    def _serve(self):
+        while not self.stopping:
+            if not select.select([self.uffd], [], [], 0.02)[0]:
+                continue
+            with suppress(BlockingIOError):
+                event, address = struct.unpack_from("=B15xQ", os.read(self.uffd, 32))
+                assert event == 0x12
+                page = (address - self.base) // PAGE
+                if page < BUFFERS // PAGE or self.generous:
+                    self.deliver(page)
+                else:
+                    self.held.append(page)
+
+    def deliver(self, page):
+        os.pwrite(self.memfd, self.mem[page * PAGE:(page + 1) * PAGE], page * PAGE)
+        fcntl.ioctl(self.uffd, UFFDIO_WAKE, struct.pack("=QQ", self.base + page * PAGE, PAGE))
+        self.delivered += 1
+
+    def is_filled(self, page):
+        try:
+            return os.lseek(self.memfd, page * PAGE, os.SEEK_DATA) == page * PAGE
+        except OSError:  # no data from there on
+            return False
+
+    def deliver_all(self):
+        self.generous = True
+        while self.held:
+            self.deliver(self.held.pop())  # last come, first served
+
+    def close(self):
+        self.stopping = True
+        if hasattr(self, "server"):
+            self.server.join()
+        super().close()
+
+
+@pytest.fixture
+def lab():
+    topo = Topology("postcopy")
+    try:
+        silence(topo)
+        topo.vhost = topo.daemon(2).start()  # one worker for both guests
+        topo.station = topo.add(Station(topo.wire, "wire0"))
+        topo.vfe = Vfe(topo, topo.socket(1), "echo", mac=guest_mac(1))
+        topo.vfe.ready()
+        yield topo
+    finally:
+        topo.close()
+
+
+def worst_echo(lab, n=200):
+    """The longest of n round trips between the wire and the other guest, in seconds."""
+    worst = 0.0
+    for i in range(n):
+        start = time.monotonic()
+        lab.station.send(frame(guest_mac(1), WIRE_MAC, i, stream=7))
+        while not any(seen.stream == 7 for seen in lab.station.receive(1, 5, settle=0)):
+            assert time.monotonic() - start < 5 * patience(), "the other guest is held up"
+        worst = max(worst, time.monotonic() - start)
+    return worst
+
+
+def both_run(lab):
+    queues = port(lab.vhost, "vm0")["queues"]
+    return all(queues[i]["started"] for i in (RX, TX))
+
+
+def test_other_guests_do_not_wait(lab):
+    before = worst_echo(lab)
+    with LateGuest(lab.socket(0)).arrive() as late:
+        wait_for(lambda: both_run(lab), 10, "rings whose own pages are here")
+        wait_for(lambda: late.held, 10, "a fault on a buffer")
+        lab.station.send_all(frame(guest_mac(0), WIRE_MAC, i) for i in range(SLOTS))
+        wait_for(lambda: to_drops(lab.vhost, "vm0") == {"guest-memory": SLOTS}, 10,
+                 lambda: f"frames dropped for want of memory: {to_drops(lab.vhost, 'vm0')}")
+        meanwhile = worst_echo(lab)
+        print(f"\nworst of 200 echoes of another guest: {before * 1e3:.2f} ms before, "
+              f"{meanwhile * 1e3:.2f} ms while a guest waits for {len(late.held)} pages")
+        assert meanwhile < 0.5 * patience()
+        assert both_run(lab) and late.ask_u64(r.GET_FEATURES)
+        # The pages come: so do the frames, each once and in order.
+        late.deliver_all()
+        sent = [seen for seen in lab.station.receive(SLOTS, 10) if seen.stream != 7]
+        assert [seen.seq for seen in sent] == list(range(SLOTS))
+        wait_for(lambda: late.delivered >= 2 * SLOTS or not late.held, 10, "pages to be asked for")
+        late.mem = late.real
+        late.wait_used(TX, SLOTS)
+        got = 0
+        while got < 16:
+            lab.station.send(frame(guest_mac(0), WIRE_MAC, got))
+            with suppress(AssertionError, TimeoutError):
+                late.wait_used(RX, got + 1, timeout=0.2)
+                got += 1
+        assert late.ack(END) == 0
+        lab.station.send_all(frame(guest_mac(0), WIRE_MAC, i) for i in range(16, 24))
+        late.wait_used(RX, 24)
+        data = late.real[BUFFERS + 23 * PAGE + HDR:][:1000]
+        assert data.startswith(frame(guest_mac(0), WIRE_MAC, 23)[:60])
+    text = lab.vhost.log.read_text()
+    assert "the guest's memory comes as it is needed" in text
+    assert "all of the guest's memory is here" in text
+    lab.vfe.finish()
+
+
+def test_pages_that_never_come(lab):
+    """The front end goes, or the daemon is told to end, with helpers asleep on pages."""
+    holdings = Holdings(lab.vhost)
+    late = LateGuest(lab.socket(0)).arrive()
+    try:
+        wait_for(lambda: both_run(lab) and late.held, 10, "a fault on a buffer")
+        # The ring can be stopped all the same.
+        answer = late.ask(r.GET_VRING_BASE, struct.pack("=II", TX, 0))
+        assert struct.unpack("=II", answer) == (TX, 0)
+        assert late.held
+        late.sock.close()
+        wait_port(lab.vhost, "vm0", state="listening")
+        assert not any(map(late.is_filled, late.held)), "a page was made up"
+    finally:
+        late.close()
+    holdings.same()
+    assert worst_echo(lab, 50) < 0.5 * patience()
+    late = LateGuest(lab.socket(0)).arrive()
+    try:
+        wait_for(lambda: both_run(lab) and late.held, 10, "a fault on a buffer")
+        lab.vfe.finish()
+        start = time.monotonic()
+        lab.vhost.stop()
+        assert time.monotonic() - start < 5 * patience()
+    finally:
+        late.close()
