@@ -74,6 +74,7 @@ struct conf_port {
 	bool own_macs_only; /* drop frames that the guest sends from other addresses; default false
 	                     */
 	bool device_config; /* offer the device's configuration (GET_CONFIG); default false */
+	bool iommu;         /* offer ACCESS_PLATFORM; default false */
 	char *socket_owner; /* user name or NULL; listen: true only */
 	char *socket_group; /* group name or NULL */
 	uint32_t socket_mode;   /* default 0660 */

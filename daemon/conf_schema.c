@@ -76,6 +76,7 @@ static const cyaml_schema_field_t conf_port_fields[] = {
 	CYAML_FIELD_UINT("mtu", OPT, struct conf_raw_port, mtu),
 	CYAML_FIELD_BOOL("own-macs-only", OPT, struct conf_raw_port, own_macs_only),
 	CYAML_FIELD_BOOL("device-config", OPT, struct conf_raw_port, device_config),
+	CYAML_FIELD_BOOL("iommu", OPT, struct conf_raw_port, iommu),
 	STRING("socket-owner", OPT, struct conf_raw_port, socket_owner),
 	STRING("socket-group", OPT, struct conf_raw_port, socket_group),
 	STRING("socket-mode", OPT, struct conf_raw_port, socket_mode),

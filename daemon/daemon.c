@@ -70,12 +70,6 @@ static void watches_add(struct daemon *d, struct daemon_watches *w, uint32_t wor
 	w->watch[w->n++] = (struct daemon_watch){.worker = worker, .fd = fd, .owned = owned};
 }
 
-static bool ring_is_served(const struct vhost_vq *vq)
-{
-	return vq->started &&
-	       atomic_load_explicit(&((struct vhost_vq *)(uintptr_t)vq)->map, memory_order_relaxed);
-}
-
 /*
  * Watch the kick descriptors of a port's transmit rings. Duplicates are watched: the device may
  * close its own at any time, and a closed descriptor cannot be taken out of an epoll set.
@@ -89,7 +83,7 @@ static void daemon_watch_port(struct daemon *d, uint32_t index)
 		const struct vhost_vq *vq = vhost_dev_vq(p->port->dev, i);
 		int fd;
 
-		if (!ring_is_served(vq) || vq->kick_fd < 0)
+		if (!vq->started || vq->kick_fd < 0)
 			continue;
 		fd = fcntl(vq->kick_fd, F_DUPFD_CLOEXEC, 0);
 		watches_add(d, &p->watches, daemon_worker_of_ring(d, index, i), fd, true);
@@ -148,7 +142,7 @@ static void plan_add_port(const struct daemon *d, struct worker_plan *plan, uint
 	for (uint16_t i = 1; i < vhost_dev_n_vqs(port->dev); i += 2) {
 		struct vhost_vq *vq = vhost_dev_vq(port->dev, i);
 
-		if (daemon_worker_of_ring(d, index, i) != worker || !ring_is_served(vq))
+		if (daemon_worker_of_ring(d, index, i) != worker || !vq->started)
 			continue;
 		plan->must_poll |= vq->kick_fd < 0 || d->ports[index].watches.incomplete;
 		plan->guests[plan->n_guests++] = (struct fwd_guest_source){
@@ -243,7 +237,7 @@ static void daemon_wake_port(void *owner, struct port *port)
 	if (!d->ready)
 		return;
 	for (uint16_t i = 1; i < vhost_dev_n_vqs(port->dev); i += 2) {
-		if (ring_is_served(vhost_dev_vq(port->dev, i)))
+		if (vhost_dev_vq(port->dev, i)->started)
 			worker_wake(d->workers[daemon_worker_of_ring(d, port->index, i)]);
 	}
 }

@@ -73,6 +73,14 @@ static bool fwd_has_failed(const struct vhost_vq *vq)
 	return atomic_load_explicit(&vq->fault, memory_order_relaxed) != VHOST_VQ_OK;
 }
 
+/* What a ring lacks, and will lack soon, goes to the control thread. */
+static cold_noinline void fwd_ask(struct fwd *f, struct vhost_vq *vq,
+                                  const struct vhost_vq_map *map, bool write)
+{
+	vhost_ring_look_ahead(vq, map, write);
+	f->fault |= vhost_vq_ask(vq);
+}
+
 void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map)
 {
 	bool any = false;
@@ -99,6 +107,8 @@ void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_
 			vhost_ring_notify(vq, vq->open_map);
 			counter_add(&vq->bursts, 1);
 		}
+		if (unlikely(vq->open_map->partial || vq->open_map->late_mem))
+			fwd_ask(f, vq, vq->open_map, true);
 		f->fault |= fwd_has_failed(vq);
 		vq->open_map = NULL;
 		spin_unlock(&vq->lock);
@@ -108,6 +118,8 @@ void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_
 		return;
 	if (vhost_ring_is_dirty(src, src_map))
 		vhost_ring_notify(src, src_map);
+	if (unlikely(src_map->partial || src_map->late_mem))
+		fwd_ask(f, src, src_map, false);
 	f->fault |= fwd_has_failed(src);
 }
 
@@ -168,8 +180,6 @@ static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq
 		}
 		fault = vhost_ring_next(vq, map, &cursor, true, room, &f->bufs[n].buf);
 		if (fault == VHOST_VQ_WAIT) {
-			vhost_ring_want_ahead(vq, map, cursor, true, room);
-			f->fault |= vhost_vq_ask(vq);
 			fwd_drop_to(port, vq, PORT_TO_GUEST_MEMORY);
 			return 0;
 		}
@@ -471,11 +481,8 @@ enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
 	f->work += 1 + segs.n;
 	if (fault == VHOST_VQ_EMPTY)
 		return FWD_STOP;
-	if (fault == VHOST_VQ_WAIT) {
-		vhost_ring_want_ahead(src->vq, map, cursor, false, &segs);
-		f->fault |= vhost_vq_ask(src->vq);
+	if (fault == VHOST_VQ_WAIT)
 		return FWD_WAITING;
-	}
 	if (fault != VHOST_VQ_OK) {
 		vhost_vq_fail(src->vq, fault);
 		return FWD_STOP;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/if_ether.h>
+#include <linux/virtio_config.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -92,7 +93,8 @@ static bool port_ring_usable(struct vhost_vq *vq)
 {
 	const struct vhost_vq_map *map = atomic_load_explicit(&vq->map, memory_order_relaxed);
 
-	return vq->started && map && map->enabled;
+	/* Suspended, it keeps its place: it goes on in a moment. */
+	return vq->started && (map ? map->enabled : vq->enable_wanted);
 }
 
 /* Collect the receive rings that take frames; they have even numbers. */
@@ -444,8 +446,10 @@ fail:
 static int port_create_dev(struct port *port, uint16_t mtu)
 {
 	const struct conf_port *conf = port->conf;
+	/* Some front ends take the bit without ever telling a translation. */
+	const uint64_t unasked = conf->iommu ? 0 : 1ull << VIRTIO_F_ACCESS_PLATFORM;
 	struct vhost_dev_config config = {
-		.features = vhost_dev_default_features() & conf->features_mask,
+		.features = vhost_dev_default_features() & conf->features_mask & ~unasked,
 		.protocol_features = vhost_dev_default_protocol_features(),
 		.max_queue_pairs = conf->queues,
 		.max_mtu = mtu,

@@ -29,13 +29,35 @@ static struct vhost_desc chain_desc_at(const uint8_t *table, uint32_t i, bool pa
 
 /* An address that is not in the table: wrong, or not usable yet. */
 static cold_noinline enum vhost_vq_fault chain_missing(struct vhost_vq *vq,
-                                                       const struct vhost_vq_map *map, uint64_t gpa,
+                                                       const struct vhost_vq_map *map,
+                                                       const struct vhost_mem *mem, uint64_t gpa,
                                                        uint32_t len, bool write)
 {
-	if (!map->partial)
-		return VHOST_VQ_BAD_ADDRESS;
-	vhost_vq_want(vq, gpa, len, write);
-	return VHOST_VQ_WAIT;
+	while (map->partial && len) {
+		const struct vhost_region *r = vhost_mem_find(mem, gpa, 1);
+		uint64_t n;
+
+		if (!r) {
+			vhost_vq_want(vq, gpa, len, write);
+			return VHOST_VQ_WAIT;
+		}
+		n = r->size - (gpa - r->gpa);
+		gpa += n;
+		len -= n < len ? (uint32_t)n : len;
+	}
+	return VHOST_VQ_BAD_ADDRESS; /* or all there, but in pieces */
+}
+
+/* A table is for reading, also that of a buffer to write to. */
+static const uint8_t *chain_table(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                  const struct vhost_desc *outer)
+{
+	const struct vhost_region *r;
+
+	if (likely(!map->table_mem))
+		return vhost_mem_gpa(map->mem, &vq->hint, outer->gpa, outer->len);
+	r = vhost_mem_find(map->table_mem, outer->gpa, outer->len);
+	return r ? r->host + (outer->gpa - r->gpa) : NULL;
 }
 
 /*
@@ -52,7 +74,7 @@ static cold_noinline enum vhost_vq_fault chain_late(struct vhost_vq *vq,
 	uint64_t off, reach;
 
 	if (!r)
-		return chain_missing(vq, map, gpa, *len, write);
+		return VHOST_VQ_BAD_ADDRESS;
 	off = gpa - r->gpa;
 	if (*len > r->size - off)
 		*len = (uint32_t)(r->size - off);
@@ -94,7 +116,7 @@ static enum vhost_vq_fault chain_add(struct vhost_vq *vq, const struct vhost_vq_
 		} else if (unlikely(!host)) {
 			r = vhost_mem_find(map->mem, gpa, 1);
 			if (!r)
-				return chain_missing(vq, map, gpa, left, write);
+				return chain_missing(vq, map, map->mem, gpa, left, write);
 			host = r->host + (gpa - r->gpa);
 			/* Less than left, else the range had been inside the region. */
 			len = (uint32_t)(r->size - (gpa - r->gpa));
@@ -121,7 +143,6 @@ static enum vhost_vq_fault chain_indirect(struct vhost_vq *vq, const struct vhos
 	    outer->len % sizeof(struct vring_desc) || n > VHOST_VQ_MAX_SIZE)
 		return VHOST_VQ_BAD_CHAIN;
 	/* A table that crosses regions would need a copy; no driver makes one. */
-	table = vhost_mem_gpa(map->mem, &vq->hint, outer->gpa, outer->len);
 	if (unlikely(map->late_mem)) {
 		uint8_t *host;
 
@@ -131,8 +152,12 @@ static enum vhost_vq_fault chain_indirect(struct vhost_vq *vq, const struct vhos
 		if (len < outer->len)
 			return VHOST_VQ_BAD_ADDRESS;
 		table = host;
-	} else if (!table)
-		return chain_missing(vq, map, outer->gpa, outer->len, false);
+	} else {
+		table = chain_table(vq, map, outer);
+		if (!table)
+			return chain_missing(vq, map, map->table_mem ? map->table_mem : map->mem,
+			                     outer->gpa, outer->len, false);
+	}
 	for (uint32_t walked = 0; walked < n; walked++) {
 		struct vhost_desc d = chain_desc_at(table, i, map->packed);
 

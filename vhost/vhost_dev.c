@@ -85,16 +85,17 @@ uint64_t vhost_dev_default_features(void)
 	       VHOST_BIT(VIRTIO_NET_F_MRG_RXBUF) | VHOST_BIT(VIRTIO_RING_F_INDIRECT_DESC) |
 	       VHOST_BIT(VIRTIO_RING_F_EVENT_IDX) | VHOST_BIT(VIRTIO_F_IN_ORDER) |
 	       VHOST_BIT(VIRTIO_NET_F_MQ) | VHOST_BIT(VIRTIO_F_ANY_LAYOUT) |
-	       VHOST_BIT(VIRTIO_NET_F_MTU) | VHOST_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |
-	       VHOST_BIT(VHOST_F_LOG_ALL) | VHOST_BIT(VIRTIO_NET_F_MAC) |
-	       VHOST_BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | VHOST_BIT(VHOST_F_RING_RESET) |
-	       VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
+	       VHOST_BIT(VIRTIO_F_ACCESS_PLATFORM) | VHOST_BIT(VIRTIO_NET_F_MTU) |
+	       VHOST_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | VHOST_BIT(VHOST_F_LOG_ALL) |
+	       VHOST_BIT(VIRTIO_NET_F_MAC) | VHOST_BIT(VIRTIO_F_NOTIFY_ON_EMPTY) |
+	       VHOST_BIT(VHOST_F_RING_RESET) | VHOST_BIT(VHOST_F_PROTOCOL_FEATURES);
 }
 
 uint64_t vhost_dev_default_protocol_features(void)
 {
 	return VHOST_BIT(VHOST_PROTO_MQ) | VHOST_BIT(VHOST_PROTO_LOG_SHMFD) |
 	       VHOST_BIT(VHOST_PROTO_RARP) | VHOST_BIT(VHOST_PROTO_REPLY_ACK) |
+	       VHOST_BIT(VHOST_PROTO_BACKEND_REQ) | VHOST_BIT(VHOST_PROTO_BACKEND_SEND_FD) |
 	       VHOST_BIT(VHOST_PROTO_NET_MTU) | VHOST_BIT(VHOST_PROTO_INFLIGHT_SHMFD) |
 	       VHOST_BIT(VHOST_PROTO_CONFIGURE_MEM_SLOTS) | VHOST_BIT(VHOST_PROTO_STATUS) |
 	       VHOST_BIT(VHOST_PROTO_CONFIG) | VHOST_BIT(VHOST_PROTO_GPA_ADDRESSES) |
@@ -102,6 +103,23 @@ uint64_t vhost_dev_default_protocol_features(void)
 }
 
 /* ---- life of the object ---- */
+
+/* What bits need of each other */
+static void drop_dependent(struct vhost_dev_config *c)
+{
+	const uint64_t channel =
+		VHOST_BIT(VHOST_PROTO_REPLY_ACK) | VHOST_BIT(VHOST_PROTO_BACKEND_REQ);
+
+	/* They cannot be negotiated without the bit that announces them. */
+	if (!(c->features & VHOST_BIT(VHOST_F_PROTOCOL_FEATURES)))
+		c->protocol_features = 0;
+	/* Translations are asked for there, and have to be answered; QEMU insists on both. */
+	if (channel & ~c->protocol_features)
+		c->features &= ~VHOST_BIT(VIRTIO_F_ACCESS_PLATFORM);
+	/* An address without a meaning and a page that is elsewhere: rings wait for either only. */
+	if (c->features & VHOST_BIT(VIRTIO_F_ACCESS_PLATFORM))
+		c->protocol_features &= ~VHOST_BIT(VHOST_PROTO_PAGEFAULT);
+}
 
 static int check_config(const struct vhost_dev_config *c)
 {
@@ -136,9 +154,8 @@ int vhost_dev_new(const struct vhost_dev_config *config, const struct vhost_dev_
 	if (!dev)
 		return -ENOMEM;
 	dev->config = *config;
-	/* They cannot be negotiated without the bit that announces them. */
-	if (!(config->features & VHOST_BIT(VHOST_F_PROTOCOL_FEATURES)))
-		dev->config.protocol_features = 0;
+	drop_dependent(&dev->config);
+	dev->channel_fd = -1;
 	dev->ops = ops;
 	dev->owner = owner;
 	dev->n_vqs = (uint16_t)(2 * config->max_queue_pairs);
@@ -202,6 +219,7 @@ static void free_replaced(struct vhost_dev *dev)
 	dev->old_inflight = NULL;
 	vhost_log_free(dev->old_log);
 	dev->old_log = NULL;
+	vhost_iommu_free_replaced(dev);
 	while (dev->n_old_fds > 0)
 		close(dev->old_fds[--dev->n_old_fds]);
 }
@@ -251,6 +269,8 @@ void vhost_dev_settle(struct vhost_dev *dev)
 	dev->ops->quiesce(dev->owner);
 	tell_state(dev, finish_rings(dev));
 	free_replaced(dev);
+	if (!vhost_dev_has_rings(dev))
+		vhost_iommu_flush(dev);
 }
 
 /* ---- life of a connection ---- */
@@ -290,6 +310,7 @@ void vhost_dev_detach(struct vhost_dev *dev)
 	dev->postcopy_over = false;
 	for (uint16_t i = 0; i < dev->n_vqs; i++)
 		vhost_vq_reset(&dev->vqs[i]);
+	vhost_iommu_end(dev);
 	vhost_io_close(&dev->io);
 	dev->features = dev->protocol_features = dev->warned_ids = 0;
 	dev->log_gap = false;
@@ -393,6 +414,7 @@ uint32_t vhost_dev_report_faults(struct vhost_dev *dev)
 	if (dev->io.fd < 0 || dev->broken)
 		return 0;
 	n = stop_lost_memory(dev);
+	vhost_iommu_serve(dev);
 	n += stop_given_up(dev);
 	if (!dev->broken)
 		n += serve_postcopy(dev);
@@ -406,6 +428,14 @@ bool vhost_dev_broken(const struct vhost_dev *dev)
 }
 
 /* ---- views ---- */
+
+bool vhost_dev_has_rings(const struct vhost_dev *dev)
+{
+	for (uint16_t i = 0; i < dev->n_vqs; i++)
+		if (dev->vqs[i].started || vhost_vq_is_complete(&dev->vqs[i]))
+			return true;
+	return false;
+}
 
 int vhost_dev_fd(const struct vhost_dev *dev)
 {

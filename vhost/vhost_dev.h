@@ -141,6 +141,7 @@ int vhost_dev_fd(const struct vhost_dev *dev);
  *
  * Signals the ring's err descriptor (SET_VRING_ERR), unpublishes its map and warns once per fault.
  * The ring stays stopped until the front end starts it again. Cheap when there is none.
+ * Rings that wait for an address have the front end asked for it (vhost_iommu.h).
  * When guest memory has disappeared (see vhost_sigbus.h) its rings are stopped and the device is
  * broken, see vhost_dev_broken().
  * Return: number of rings stopped by this call.

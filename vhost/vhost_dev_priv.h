@@ -5,6 +5,7 @@
  *   vhost_dev.c   life of the object and of a connection; what waits for the workers; reports
  *   vhost_ops*.c  requests: what each may look like, and what it does; see vhost_ops.h
  *   vhost_vq.c    rings: maps, start, stop
+ *   vhost_iommu.c what addresses mean behind an IOMMU
  */
 #ifndef VHOST_DEV_PRIV_H
 #define VHOST_DEV_PRIV_H
@@ -13,6 +14,7 @@
 #include "vhost_dev.h"
 #include "vhost_inflight.h"
 #include "vhost_io.h"
+#include "vhost_iommu.h"
 #include "vhost_kept.h"
 #include "vhost_postcopy.h"
 
@@ -46,6 +48,8 @@ struct vhost_dev {
 	uint64_t protocol_features;
 	uint64_t warned_ids; /* bit per request that was warned about as unsupported */
 	struct vhost_mem *mem;
+	struct vhost_iommu *iommu;       /* NULL unless ACCESS_PLATFORM was ever acked */
+	int channel_fd;                  /* SET_BACKEND_REQ_FD; owned; -1: none */
 	struct vhost_inflight *inflight; /* SET_INFLIGHT_FD, or NULL */
 	struct vhost_log *log;           /* last SET_LOG_BASE; in use while LOG_ALL is acked */
 	bool log_gap; /* a ring was started with LOG_ALL, and no SET_LOG_BASE came since */
@@ -102,6 +106,9 @@ static inline bool vhost_dev_is_late(const struct vhost_dev *dev)
  */
 int vhost_dispatch(struct vhost_dev *dev);
 
+/** vhost_dev_has_rings() - is there a ring that runs, or has all it needs to? */
+bool vhost_dev_has_rings(const struct vhost_dev *dev);
+
 /* vhost_vq.c. All leave the waiting to vhost_dev_settle(). */
 
 /** vhost_vq_init() - a stopped ring of a new device */
@@ -119,21 +126,32 @@ int vhost_vq_check_size(struct vhost_dev *dev, uint16_t index, uint32_t size);
 /** vhost_vq_save_base() - vq->base becomes where the ring is; nobody uses it any more */
 void vhost_vq_save_base(struct vhost_vq *vq);
 
+/** vhost_vq_is_complete() - is all known that a ring needs to start, but for memory? */
+bool vhost_vq_is_complete(const struct vhost_vq *vq);
+
 /**
  * vhost_vq_try_start() - start the ring if everything needed for it is known
  *
- * Return: 0 started, running already, or something is still missing; -EINVAL, -EFAULT, -ENOMEM
- * when what the front end said cannot be served (warned).
+ * Return: 0 started, running already, or something is still missing, be it the meaning of its
+ * addresses (vhost_iommu.h); -EINVAL, -EFAULT, -ENOMEM when what the front end said cannot be
+ * served (warned).
  */
 int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq);
 
 /**
  * vhost_vq_republish() - a new map for a running ring, from what is known now
  *
- * Positions carry over, as the worker keeps them. On failure the old map stays (warned).
+ * Positions carry over, as the worker keeps them. On failure the old map stays (warned). A ring
+ * whose addresses mean nothing at present is suspended, without a map, until the next call.
  * Return: 0, -EINVAL, -EFAULT, -ENOMEM, -EBUSY (RING_PACKED changed).
  */
 int vhost_vq_republish(struct vhost_dev *dev, struct vhost_vq *vq);
+
+/**
+ * vhost_vq_refresh() - likewise, when what the old map says is still right: unless the ring is
+ * suspended by it, nobody has to wait until the workers have left the old map
+ */
+int vhost_vq_refresh(struct vhost_dev *dev, struct vhost_vq *vq);
 
 /**
  * vhost_vq_stop() - unpublish the map of a running ring

@@ -49,6 +49,7 @@ int vhost_ops_reply_u64(struct vhost_request *msg, uint64_t v)
 #define TABLE_REG   sizeof(struct vhost_region_desc)
 #define CONFIG_HDR  offsetof(struct vhost_msg_config, bytes)
 #define CONFIG_MAX  sizeof(struct vhost_msg_config)
+#define IOTLB_MIN   (offsetof(struct vhost_iotlb_msg, type) + 1) /* some send no padding */
 
 /* clang-format off */
 static const struct vhost_op vhost_ops[] = {
@@ -86,13 +87,13 @@ static const struct vhost_op vhost_ops[] = {
 	OP(REM_MEM_REG,            rem_mem_reg,           40, 40, 0, 1, NO_RING,  false, false, PROTO(CONFIGURE_MEM_SLOTS)),
 	OP(GET_CONFIG,             get_config,  CONFIG_HDR, CONFIG_MAX, 0, 0, NO_RING,  true,  false, PROTO(CONFIG)),
 	OP(SET_CONFIG,             set_config,  CONFIG_HDR, CONFIG_MAX, 0, 0, NO_RING,  false, false, PROTO(CONFIG)),
+	OP(SET_BACKEND_REQ_FD,     set_backend_req_fd,     0,  8, 1, 1, NO_RING,  false, false, PROTO(BACKEND_REQ)),
+	OP(IOTLB_MSG,              iotlb_msg,      IOTLB_MIN, 32, 0, 0, NO_RING,  true,  false, 0),
 	OP(SET_STATUS,             set_status,             8,  8, 0, 0, NO_RING,  false, false, PROTO(STATUS)),
 	OP(GET_STATUS,             get_status,             0,  0, 0, 0, NO_RING,  true,  false, PROTO(STATUS)),
 #undef OP
 	/* Known by name only. The front end waits for an answer of its own to those marked true. */
 #define NOT_SERVED(id, answers) [VHOST_MSG_##id] = {.name = #id, .replies = answers}
-	NOT_SERVED(SET_BACKEND_REQ_FD, false),
-	NOT_SERVED(IOTLB_MSG, false),
 	NOT_SERVED(SET_VRING_ENDIAN, false),
 	NOT_SERVED(CREATE_CRYPTO_SESSION, true),
 	NOT_SERVED(CLOSE_CRYPTO_SESSION, false),
@@ -221,6 +222,8 @@ int vhost_dispatch(struct vhost_dev *dev)
 	if (err < 0)
 		return err;
 	err = op->fn(dev, msg);
+	if (vhost_iommu_on(dev))
+		vhost_dev_report_faults(dev); /* rings may have questions, or a wrong answer */
 	vhost_dev_settle(dev);
 	if (err == -EPROTO)
 		return err;

@@ -7,6 +7,7 @@
  *   vhost_ops_config.c    its configuration space
  *   vhost_ops_mem.c       guest memory, and what rings are tracked in
  *   vhost_ops_log.c       migration: the dirty log, and saying where the guest is now
+ *   vhost_ops_iommu.c     what addresses mean behind an IOMMU, and where to ask
  *   vhost_ops_postcopy.c  post-copy migration
  *   vhost_ops_ring.c      one ring
  *
@@ -43,6 +44,8 @@ int vhost_op_send_rarp(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_postcopy_advise(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_postcopy_listen(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_postcopy_end(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_set_backend_req_fd(struct vhost_dev *dev, struct vhost_request *msg);
+int vhost_op_iotlb_msg(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_num(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_addr(struct vhost_dev *dev, struct vhost_request *msg);
 int vhost_op_set_vring_base(struct vhost_dev *dev, struct vhost_request *msg);

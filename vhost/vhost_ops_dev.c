@@ -49,6 +49,8 @@ int vhost_op_set_features(struct vhost_dev *dev, struct vhost_request *msg)
 	err = vhost_ops_check_log(dev, "SET_FEATURES", bits, dev->log, dev->mem);
 	if (err < 0)
 		return err;
+	if (bits & VHOST_BIT(VIRTIO_F_ACCESS_PLATFORM) && vhost_iommu_prepare(dev) < 0)
+		return vhost_ops_refuse_nomem(dev);
 	dev->features = bits;
 	vhost_ops_republish_running(dev);
 	describe_bits(bits, vhost_feature_name, text, sizeof(text));

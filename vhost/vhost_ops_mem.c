@@ -17,6 +17,7 @@ int vhost_ops_replace_mem(struct vhost_dev *dev, const char *what, struct vhost_
 	dev->old_mem = dev->mem;
 	dev->mem = mem;
 	dev->must_wait |= dev->old_mem != NULL;
+	vhost_iommu_mem_replaced(dev);
 	vhost_ops_republish_running(dev);
 	for (uint16_t i = 0; i < dev->n_vqs; i++)
 		vhost_vq_try_start(dev, &dev->vqs[i]); /* warns; the table itself is good */

@@ -90,22 +90,26 @@ void vhost_packed_log_used(const struct vhost_vq *vq, const struct vhost_vq_map 
 	vhost_log_wrote(map->log, vhost_vq_table(map), ring, (n - first) * sizeof(*ring));
 }
 
-void vhost_ring_want_ahead(struct vhost_vq *vq, const struct vhost_vq_map *map,
-                           struct vhost_cursor cursor, bool write, struct vhost_segs *scratch)
+void vhost_ring_look_ahead(struct vhost_vq *vq, const struct vhost_vq_map *map, bool write)
 {
-	enum vhost_vq_fault fault = VHOST_VQ_WAIT;
-	struct vhost_buf buf;
+	struct vhost_cursor cursor = vhost_ring_cursor(vq);
+	uint16_t since = (uint16_t)(vq->last_avail - vq->ahead_from);
 
-	/* Nothing listed: an earlier list is with the control thread. */
-	if (!map->late_mem || !vq->n_wants)
+	if (vhost_vq_asked(vq) ||
+	    (!vq->n_wants && vq->ahead_serial == map->serial && since < VHOST_RING_AHEAD / 2))
 		return;
-	for (uint32_t i = 0; i < VHOST_VQ_MAX_WANTS && fault == VHOST_VQ_WAIT; i++) {
-		if (vhost_ring_skip(vq, map, &cursor, &buf) != VHOST_VQ_OK)
-			return;
-		do {
-			scratch->n = 0;
-			scratch->total = 0;
-			fault = vhost_ring_next(vq, map, &cursor, write, scratch, &buf);
-		} while (fault == VHOST_VQ_OK && ++i < VHOST_VQ_MAX_WANTS);
+	vq->ahead_from = vq->last_avail;
+	vq->ahead_serial = map->serial;
+	for (uint32_t i = 0; i < VHOST_RING_AHEAD && vq->n_wants < VHOST_VQ_MAX_WANTS; i++) {
+		struct vhost_seg seg[VHOST_RING_AHEAD_PARTS];
+		struct vhost_segs segs = {.seg = seg, .max = ARRAY_SIZE(seg)};
+		enum vhost_vq_fault fault;
+		struct vhost_buf buf;
+
+		fault = vhost_ring_next(vq, map, &cursor, write, &segs, &buf);
+		if (fault == VHOST_VQ_WAIT)
+			fault = vhost_ring_skip(vq, map, &cursor, &buf);
+		if (fault != VHOST_VQ_OK)
+			return; /* whoever takes the buffer sees the same */
 	}
 }

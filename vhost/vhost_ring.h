@@ -54,16 +54,17 @@ enum vhost_vq_fault vhost_ring_next(struct vhost_vq *vq, const struct vhost_vq_m
 enum vhost_vq_fault vhost_ring_skip(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                     struct vhost_cursor *cursor, struct vhost_buf *ret_buf);
 
+#define VHOST_RING_AHEAD       128 /* buffers */
+#define VHOST_RING_AHEAD_PARTS 64  /* of a buffer; it ends at one that has more */
+
 /**
- * vhost_ring_want_ahead() - the ring waits: list what the buffers behind @cursor will need, too
- * @write: as vhost_ring_next()
- * @scratch: room for segments of one buffer; contents are lost
+ * vhost_ring_look_ahead() - list what the buffers will need that are available (@map->partial)
  *
- * One round through the control thread then brings many pages. Only where pages come late: an
- * address that is unknown behind an IOMMU costs the front end more than a buffer that is not used.
+ * So that memory is made usable for many of them at a time, and before they are due. The caller
+ * hands the list over with vhost_vq_ask().
+ * Context: the worker that owns the ring.
  */
-void vhost_ring_want_ahead(struct vhost_vq *vq, const struct vhost_vq_map *map,
-                           struct vhost_cursor cursor, bool write, struct vhost_segs *scratch);
+void vhost_ring_look_ahead(struct vhost_vq *vq, const struct vhost_vq_map *map, bool write);
 
 /** vhost_ring_done() - complete the first buffer that is not, with @len bytes written to it */
 static inline void vhost_ring_done(struct vhost_vq *vq, const struct vhost_vq_map *map,

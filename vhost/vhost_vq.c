@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "vhost_dev_priv.h"
-#include "vhost_packed.h"
+#include "vhost_ring.h"
 
 static const char *const fault_names[] = {
 	[VHOST_VQ_OK] = "none",
@@ -64,12 +64,23 @@ static bool acked(const struct vhost_dev *dev, unsigned int bit)
 	return dev->features & VHOST_BIT(bit);
 }
 
-/* One part of a ring: alignment and that it lies wholly in one region */
+/*
+ * One part of a ring: alignment and that it lies wholly in one region. @access: VHOST_ACCESS_*,
+ * what the device does to it. -EAGAIN: what the address means was asked for.
+ */
 static int ring_part(struct vhost_dev *dev, const struct vhost_vq *vq, const char *what,
-                     uint64_t uva, uint64_t len, uint32_t align, void **ret_host)
+                     uint64_t uva, uint64_t len, uint32_t align, uint8_t access, void **ret_host)
 {
-	void *host = vhost_mem_uva(dev->mem, uva, len);
+	void *host;
 
+	if (vhost_iommu_on(dev)) {
+		int err = vhost_iommu_ring_part(dev, vq->index, uva, len, access, &host);
+
+		if (err < 0)
+			return err;
+	} else {
+		host = vhost_mem_uva(dev->mem, uva, len);
+	}
 	if (!host) {
 		vhost_dev_warn(dev,
 		               "ring %u: %s at 0x%" PRIx64 ", %" PRIu64
@@ -93,11 +104,14 @@ static int ring_parts_packed(struct vhost_dev *dev, const struct vhost_vq *vq,
 	void *desc, *driver, *device;
 	int err;
 
-	err = ring_part(dev, vq, "descriptor ring", vq->desc_uva, 16ull * vq->size, 16, &desc);
+	err = ring_part(dev, vq, "descriptor ring", vq->desc_uva, 16ull * vq->size, 16,
+	                VHOST_ACCESS_RW, &desc);
 	if (err == 0)
-		err = ring_part(dev, vq, "driver event structure", vq->avail_uva, 4, 4, &driver);
+		err = ring_part(dev, vq, "driver event structure", vq->avail_uva, 4, 4,
+		                VHOST_ACCESS_RO, &driver);
 	if (err == 0)
-		err = ring_part(dev, vq, "device event structure", vq->used_uva, 4, 4, &device);
+		err = ring_part(dev, vq, "device event structure", vq->used_uva, 4, 4,
+		                VHOST_ACCESS_WO, &device);
 	if (err < 0)
 		return err;
 	map->packed_desc = desc;
@@ -117,11 +131,14 @@ static int ring_parts_split(struct vhost_dev *dev, const struct vhost_vq *vq,
 	void *desc, *avail, *used;
 	int err;
 
-	err = ring_part(dev, vq, "descriptor table", vq->desc_uva, 16 * n, 16, &desc);
+	err = ring_part(dev, vq, "descriptor table", vq->desc_uva, 16 * n, 16, VHOST_ACCESS_RO,
+	                &desc);
 	if (err == 0)
-		err = ring_part(dev, vq, "available ring", vq->avail_uva, 6 + 2 * n, 2, &avail);
+		err = ring_part(dev, vq, "available ring", vq->avail_uva, 6 + 2 * n, 2,
+		                VHOST_ACCESS_RO, &avail);
 	if (err == 0)
-		err = ring_part(dev, vq, "used ring", vq->used_uva, 6 + 8 * n, 4, &used);
+		err = ring_part(dev, vq, "used ring", vq->used_uva, 6 + 8 * n, 4, VHOST_ACCESS_WO,
+		                &used);
 	if (err < 0)
 		return err;
 	map->desc = desc;
@@ -221,6 +238,14 @@ static int map_new(struct vhost_dev *dev, const struct vhost_vq *vq,
 		map->late_mem = map->mem;
 		map->mem = &no_mem;
 	}
+	if (vhost_iommu_on(dev)) {
+		struct vhost_iotlb_tables t = vhost_iommu_tables(dev);
+
+		map->mem = vq->index & 1 ? t.read : t.write;
+		map->table_mem = t.read;
+		map->guest_mem = dev->mem;
+		map->partial = true;
+	}
 	map->size = vq->size;
 	map->hdr_len = acked(dev, VIRTIO_F_VERSION_1) || acked(dev, VIRTIO_NET_F_MRG_RXBUF)
 	                       ? sizeof(struct virtio_net_hdr_mrg_rxbuf)
@@ -250,7 +275,6 @@ static void publish(struct vhost_dev *dev, struct vhost_vq *vq, struct vhost_map
 
 		old_node->next = dev->old_maps;
 		dev->old_maps = old_node;
-		dev->must_wait = true;
 	}
 }
 
@@ -399,15 +423,34 @@ void vhost_vq_save_base(struct vhost_vq *vq)
 	vq->base = vq->packed ? vhost_packed_position(vq) : vq->last_avail;
 }
 
+bool vhost_vq_is_complete(const struct vhost_vq *vq)
+{
+	return vq->size && vq->addr_set && vq->kick_set;
+}
+
+/*
+ * No worker has the ring: list what it will need before the first frame comes. Later on workers do
+ * so themselves.
+ */
+static void look_ahead(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	if (!map->partial)
+		return;
+	vhost_ring_look_ahead(vq, map, !(vq->index & 1));
+	vhost_vq_ask(vq);
+}
+
 int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
 {
 	struct vhost_map_node *node;
 	int err;
 
-	if (vq->started || vq->stopping || !vq->size || !vq->addr_set || !vq->kick_set ||
-	    !dev->mem || dev->mem->n_regions == 0)
+	if (vq->started || vq->stopping || !vhost_vq_is_complete(vq) || !dev->mem ||
+	    dev->mem->n_regions == 0)
 		return 0;
 	err = map_new(dev, vq, &node);
+	if (err == -EAGAIN)
+		return 0;
 	if (err < 0)
 		return err;
 	err = check_base(dev, vq, &node->map);
@@ -425,6 +468,7 @@ int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
 		               vq->index, vhost_inflight_queue_size(dev->inflight), vq->size);
 	set_positions(dev, vq, &node->map);
 	vq->packed = node->map.packed;
+	look_ahead(vq, &node->map);
 	publish(dev, vq, node);
 	vq->started = true;
 	dev->rings_changed = true;
@@ -435,11 +479,17 @@ int vhost_vq_try_start(struct vhost_dev *dev, struct vhost_vq *vq)
 	return 0;
 }
 
-int vhost_vq_republish(struct vhost_dev *dev, struct vhost_vq *vq)
+int vhost_vq_refresh(struct vhost_dev *dev, struct vhost_vq *vq)
 {
+	bool suspended = !atomic_load_explicit(&vq->map, memory_order_relaxed);
 	struct vhost_map_node *node;
 	int err = map_new(dev, vq, &node);
 
+	if (err == -EAGAIN) {
+		publish(dev, vq, NULL);
+		dev->must_wait |= !suspended;
+		return 0;
+	}
 	if (err < 0)
 		return err;
 	if (node->map.packed != vq->packed) {
@@ -458,8 +508,19 @@ int vhost_vq_republish(struct vhost_dev *dev, struct vhost_vq *vq)
 	}
 	if (vq->packed)
 		vhost_kept_move(&dev->kept[vq->index], &node->map);
+	/* It was suspended by an earlier message, and the wait for the workers is over. */
+	if (suspended && !dev->must_wait)
+		look_ahead(vq, &node->map);
 	publish(dev, vq, node);
 	return 0;
+}
+
+int vhost_vq_republish(struct vhost_dev *dev, struct vhost_vq *vq)
+{
+	int err = vhost_vq_refresh(dev, vq);
+
+	dev->must_wait = true;
+	return err;
 }
 
 void vhost_vq_stop(struct vhost_dev *dev, struct vhost_vq *vq)
@@ -474,6 +535,7 @@ void vhost_vq_stop(struct vhost_dev *dev, struct vhost_vq *vq)
 	if (!vq->started)
 		return;
 	publish(dev, vq, NULL);
+	dev->must_wait = true;
 	vq->started = false;
 	vq->stopping = true;
 	vq->addr_set = false;

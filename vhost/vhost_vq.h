@@ -93,6 +93,9 @@ struct vhost_vq_map {
 	/* Post-copy: the table, whose pages may come late. `mem` is empty then, so that each buffer
 	 * takes the slow path, which looks; the ring's own pages are here. Else NULL. */
 	const struct vhost_mem *late_mem;
+	/* Behind an IOMMU, where mem is what the guest has mapped for the device; else NULL */
+	const struct vhost_mem *table_mem; /* for indirect tables: what may be read */
+	const struct vhost_mem *guest_mem; /* all of the guest's memory */
 	uint32_t size;    /* descriptors, 1..VHOST_VQ_MAX_SIZE; split: a power of two */
 	uint16_t hdr_len; /* bytes of virtio_net_hdr in front of each frame: 10 or 12 */
 	bool packed;
@@ -151,6 +154,8 @@ struct vhost_vq {
 	 * thread's */
 	alignas(CACHE_LINE) _Atomic uint32_t asked; /* addresses handed over */
 	uint32_t n_wants;                           /* worker: addresses listed so far */
+	uint64_t ahead_serial; /* worker: map and position of its last vhost_ring_look_ahead() */
+	uint16_t ahead_from;
 	struct vhost_want wants[VHOST_VQ_MAX_WANTS];
 
 	/* Control thread only */
@@ -227,7 +232,8 @@ static cold_noinline void vhost_vq_want(struct vhost_vq *vq, uint64_t addr, uint
 {
 	/* R: release in vhost_vq_answer(); the control thread has read the old list */
 	if (atomic_load_explicit(&vq->asked, memory_order_acquire) ||
-	    vq->n_wants == VHOST_VQ_MAX_WANTS)
+	    vq->n_wants == VHOST_VQ_MAX_WANTS ||
+	    (vq->n_wants && vq->wants[vq->n_wants - 1].addr == addr))
 		return;
 	vq->wants[vq->n_wants++] = (struct vhost_want){.addr = addr, .len = len, .write = write};
 }
@@ -282,9 +288,11 @@ static always_inline const struct vhost_vq_map *vhost_vq_get_map(struct vhost_vq
 	return map;
 }
 
-/** vhost_vq_table() - all of the guest's memory, whether its pages are here or not */
+/** vhost_vq_table() - all of the guest's memory, whether it can be used or not */
 static always_inline const struct vhost_mem *vhost_vq_table(const struct vhost_vq_map *map)
 {
+	if (unlikely(map->guest_mem))
+		return map->guest_mem;
 	return unlikely(map->late_mem) ? map->late_mem : map->mem;
 }
 

@@ -63,6 +63,11 @@ enum vhost_msg_id {
 	VHOST_MSG_N_IDS
 };
 
+/* Requests from us to the front end */
+enum vhost_backend_msg_id {
+	VHOST_BACKEND_IOTLB_MSG = 1,
+};
+
 /* Header flags */
 #define VHOST_HDR_VERSION_MASK 0x3u
 #define VHOST_HDR_VERSION      0x1u
@@ -115,6 +120,7 @@ struct vhost_msg_config {
 	uint8_t bytes[VHOST_MSG_MAX_CONFIG];
 };
 static_assert(offsetof(struct vhost_msg_config, bytes) == 12, "configuration as on the wire");
+static_assert(sizeof(struct vhost_iotlb_msg) == 32, "translation as on the wire, padded");
 static_assert(sizeof(struct vhost_vring_state) == 8, "ring state as on the wire");
 static_assert(sizeof(struct vhost_vring_addr) == 40, "ring addresses as on the wire");
 
@@ -133,6 +139,7 @@ union vhost_msg_payload {
 	struct vhost_msg_mem_region region;
 	struct vhost_msg_inflight inflight;
 	struct vhost_msg_config config;
+	struct vhost_iotlb_msg iotlb;
 	uint8_t bytes[512]; /* room for what we do not serve but pass over */
 };
 static_assert(sizeof(union vhost_msg_payload) == 512, "the largest message we read");

@@ -136,7 +136,7 @@ uint64_t read_eventfd(int fd)
 void rig_config(struct vhost_dev_config *ret_config, uint16_t pairs)
 {
 	*ret_config = (struct vhost_dev_config){
-		.features = vhost_dev_default_features(),
+		.features = vhost_dev_default_features() & ~VHOST_BIT(VIRTIO_F_ACCESS_PLATFORM),
 		.protocol_features = vhost_dev_default_protocol_features(),
 		.max_queue_pairs = pairs,
 		.max_mtu = RIG_MAX_MTU,
@@ -370,7 +370,8 @@ void fe_mem_table(struct rig *rig)
 
 uint64_t fe_features(void)
 {
-	return vhost_dev_default_features() & ~VHOST_BIT(VIRTIO_F_RING_PACKED);
+	return vhost_dev_default_features() &
+	       ~(VHOST_BIT(VIRTIO_F_RING_PACKED) | VHOST_BIT(VIRTIO_F_ACCESS_PLATFORM));
 }
 
 uint64_t fe_protocol_features(void)

@@ -99,8 +99,7 @@ void rig_ring_addr(uint32_t ring, struct vhost_vring_addr *ret_addr);
 void fe_ring_addr(struct rig *rig, uint32_t ring);
 void rig_region(struct vhost_region_desc *ret_desc);
 void fe_mem_table(struct rig *rig);
-/** fe_features() - what a front end with split rings acks: all that is offered, but for the layout
- */
+/** fe_features() - what a front end with split rings and without IOMMU acks: all else on offer */
 uint64_t fe_features(void);
 
 /** fe_protocol_features() - likewise, but for GPA_ADDRESSES: RIG_UVA is what addresses are */

@@ -241,8 +241,6 @@ static void unknown_requests(void **state)
 	                               1u << 16,
 	                               1u << 31,
 	                               UINT32_MAX,
-	                               VHOST_MSG_SET_BACKEND_REQ_FD,
-	                               VHOST_MSG_IOTLB_MSG,
 	                               VHOST_MSG_SET_VRING_ENDIAN,
 	                               VHOST_MSG_CLOSE_CRYPTO_SESSION,
 	                               VHOST_MSG_GPU_SET_SOCKET,
@@ -318,7 +316,7 @@ static void unoffered_features(void **state)
 {
 	struct rig *rig = *state;
 	static const uint64_t bits[] = {1ULL << 42, 1ULL << 43, 1, 1ULL << 63, UINT64_MAX};
-	static const uint64_t protocol[] = {1ULL << 5, 1ULL << 14, 1ULL << 63, UINT64_MAX};
+	static const uint64_t protocol[] = {1ULL << 6, 1ULL << 14, 1ULL << 63, UINT64_MAX};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bits); i++) {
 		rig_fresh(rig);

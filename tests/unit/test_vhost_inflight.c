@@ -121,7 +121,7 @@ static void hold(uint8_t *r, const uint16_t *heads, uint32_t n, uint16_t used)
 
 static void prepare(struct rig *rig)
 {
-	fe_negotiate(rig, vhost_dev_default_features() & ~VHOST_BIT(VIRTIO_F_RING_PACKED));
+	fe_negotiate(rig, fe_features());
 	fe_mem_table(rig);
 }
 
@@ -432,7 +432,7 @@ static struct vring_packed_desc *packed_slots(struct rig *rig)
 
 static void prepare_packed(struct rig *rig, struct area *area)
 {
-	fe_negotiate(rig, vhost_dev_default_features() | VHOST_BIT(VIRTIO_F_RING_PACKED));
+	fe_negotiate(rig, fe_features() | VHOST_BIT(VIRTIO_F_RING_PACKED));
 	fe_mem_table(rig);
 	area_new(rig, area);
 	assert_int_equal(area->len, N_RINGS * P_REGION);
@@ -530,7 +530,7 @@ static void hostile_packed_area(void **state)
 	struct rig *rig = *state;
 	uint32_t seed = 1;
 
-	fe_negotiate(rig, vhost_dev_default_features() | VHOST_BIT(VIRTIO_F_RING_PACKED));
+	fe_negotiate(rig, fe_features() | VHOST_BIT(VIRTIO_F_RING_PACKED));
 	fe_mem_table(rig);
 	for (int round = 0; round < 300; round++) {
 		struct vhost_vq *vq = vhost_dev_vq(rig->dev, 1);

@@ -217,7 +217,7 @@ static void packed_ring(void **state)
 	struct ring_fds fds;
 	struct vhost_vq *vq;
 
-	fe_negotiate(rig, vhost_dev_default_features());
+	fe_negotiate(rig, ALL | VHOST_BIT(VIRTIO_F_RING_PACKED));
 	fe_log_base(rig, fd, LOG_BYTES, 0);
 	fe_mem_table(rig);
 	fds = fe_start_ring(rig, 0, size, 0x8000);
