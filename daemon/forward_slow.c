@@ -85,16 +85,17 @@ void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_
 {
 	bool any = false;
 
+	/* First the source: should we die in between, its frames are lost, and do not come twice. */
+	if (src && vhost_ring_is_dirty(src, src_map)) {
+		vhost_ring_publish(src, src_map);
+		any = true;
+	}
 	for (uint32_t i = 0; i < f->n_open; i++) {
 		struct vhost_vq *vq = f->open[i];
 
 		if (!vhost_ring_is_dirty(vq, vq->open_map))
 			continue;
 		vhost_ring_publish(vq, vq->open_map);
-		any = true;
-	}
-	if (src && vhost_ring_is_dirty(src, src_map)) {
-		vhost_ring_publish(src, src_map);
 		any = true;
 	}
 	/* F: the indices above before the guests' wishes below; see vhost_ring_notify() */

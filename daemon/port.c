@@ -21,6 +21,7 @@
 #include "loop.h"
 #include "nic.h"
 #include "port.h"
+#include "port_state.h"
 #include "vhost_wire.h"
 #include "why.h"
 
@@ -41,6 +42,8 @@ struct port_conn {
 	struct loop_source *dev_source; /* the attached front end */
 	struct loop_source *retry;      /* listen: false */
 	uint32_t retry_ms;
+	struct port_state *state;     /* NULL: nothing is remembered */
+	uint64_t offered;             /* virtio bits, to a front end that was not here before */
 	struct port_rxset *rxset;     /* owner of what port->rxset shows */
 	struct port_rxset *old_rxset; /* replaced; workers may use it until the next quiesce() */
 	bool up;
@@ -145,6 +148,8 @@ static void port_dev_rings_changed(void *arg)
 	c->rxset = set;
 	atomic_store_explicit(&port->rxset, set, memory_order_release);
 	c->ops->rings_changed(c->owner, port);
+	if (c->state && vhost_dev_get_state(port->dev) == VHOST_DEV_RUNNING)
+		port_state_note(c->state, c->peer_pid, vhost_dev_features(port->dev));
 	port_set_up(port, set->n > 0);
 }
 
@@ -239,6 +244,28 @@ static void port_on_message(void *arg, uint32_t events)
 		port_disconnect(port, err);
 }
 
+/*
+ * A guest keeps the features it was given. A front end that comes back and is not offered all of
+ * them goes away again, for ever; so it is, whatever the configuration says meanwhile.
+ */
+static void port_offer(struct port *port, int pid)
+{
+	struct port_conn *c = port->conn;
+	uint64_t had = c->state ? port_state_features(c->state, pid) : 0;
+	uint64_t missing = had & ~vhost_dev_default_features();
+	char names[192];
+
+	vhost_dev_offer(port->dev, c->offered | (had & ~missing));
+	if (!missing)
+		return;
+	vhost_bits_names(missing, vhost_feature_name, names, sizeof(names));
+	log_limited(
+		&c->limit, LOG_LEVEL_WARN,
+		"port %s: the guest uses %s, which this version of the daemon does not have; its "
+		"front end (pid %d) cannot go on until the guest is restarted",
+		port->conf->name, names, pid);
+}
+
 /* Takes @fd. */
 static void port_attach(struct port *port, int fd)
 {
@@ -249,6 +276,7 @@ static void port_attach(struct port *port, int fd)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
 		cred.pid = 0;
+	port_offer(port, cred.pid);
 	err = vhost_dev_attach(port->dev, fd);
 	if (err < 0) {
 		port_note_error(port, "cannot serve the front end: %s", strerror(-err));
@@ -462,6 +490,9 @@ static int port_create_dev(struct port *port, uint16_t mtu)
 		config.protocol_features &= ~VHOST_BIT(VHOST_PROTO_CONFIG);
 	if (!conf->device_config || !conf->n_macs)
 		config.features &= ~VHOST_BIT(VIRTIO_NET_F_MAC);
+	if (port->conn->state)
+		config.kept = port_state_rings(port->conn->state);
+	port->conn->offered = config.features;
 	return vhost_dev_new(&config, &port_dev_ops, port, &port->dev);
 }
 
@@ -477,6 +508,17 @@ static int port_copy_macs(struct port *port)
 	port->mac_keys = keys;
 	port->n_macs = conf->n_macs;
 	return 0;
+}
+
+/* Without it the port works, too. */
+static void port_open_state(struct port *port, const char *near)
+{
+	char *why = NULL;
+
+	if (near && port_state_open(near, port->conf->name, &port->conn->state, &why) < 0) {
+		log_warn("%s", why ? why : "out of memory");
+		free(why);
+	}
 }
 
 static int port_init(struct port *port, uint16_t mtu, char **ret_why)
@@ -531,6 +573,7 @@ int port_new(const struct conf *conf, uint32_t index, struct nic *nic, uint16_t 
 	port->conf = &conf->ports[index];
 	port->vlan = port->conf->vlan;
 	port->own_macs_only = port->conf->own_macs_only;
+	port_open_state(port, conf->control_socket);
 	err = port_init(port, mtu, ret_why);
 	if (err < 0) {
 		if (!*ret_why)
@@ -558,6 +601,7 @@ void port_free(struct port *port)
 	if (c->bound)
 		unlink(port->conf->socket);
 	vhost_dev_free(port->dev);
+	port_state_close(c->state);
 	free(c->rxset);
 	free(c);
 	free((void *)(uintptr_t)port->mac_keys);

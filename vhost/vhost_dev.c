@@ -275,6 +275,11 @@ void vhost_dev_settle(struct vhost_dev *dev)
 
 /* ---- life of a connection ---- */
 
+void vhost_dev_offer(struct vhost_dev *dev, uint64_t features)
+{
+	dev->config.features = features & vhost_dev_default_features();
+}
+
 int vhost_dev_attach(struct vhost_dev *dev, int fd)
 {
 	if (dev->io.fd >= 0) {

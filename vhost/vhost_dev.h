@@ -107,6 +107,12 @@ int vhost_dev_new(const struct vhost_dev_config *config, const struct vhost_dev_
 void vhost_dev_free(struct vhost_dev *dev);
 
 /**
+ * vhost_dev_offer() - virtio bits to offer from the next connection on
+ * @features: in place of those of the configuration; bits beyond the defaults are left out
+ */
+void vhost_dev_offer(struct vhost_dev *dev, uint64_t features);
+
+/**
  * vhost_dev_attach() - a front end is connected
  * @fd: connected stream socket; the device owns it from now on, also on failure. Made non-blocking.
  * Return: 0, -EBUSY if one is attached already.
@@ -173,5 +179,9 @@ uint8_t vhost_dev_status(const struct vhost_dev *dev); /* SET_STATUS */
  */
 const char *vhost_feature_name(unsigned int bit);
 const char *vhost_protocol_feature_name(unsigned int bit);
+
+/** vhost_bits_names() - "MQ MRG_RXBUF", "bit-63": for a log line; cut at @size */
+void vhost_bits_names(uint64_t bits, const char *(*name_of)(unsigned int bit), char *text,
+                      size_t size);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* vhost_names.c - feature bits in words */
+#include <stdio.h>
 #include "vhost_dev.h"
 #include "vhost_wire.h"
 
@@ -87,4 +88,24 @@ const char *vhost_feature_name(unsigned int bit)
 const char *vhost_protocol_feature_name(unsigned int bit)
 {
 	return bit < ARRAY_SIZE(protocol_names) ? protocol_names[bit] : NULL;
+}
+
+void vhost_bits_names(uint64_t bits, const char *(*name_of)(unsigned int bit), char *text,
+                      size_t size)
+{
+	size_t at = 0;
+
+	text[0] = '\0';
+	for (unsigned int bit = 0; bit < 64; bit++) {
+		const char *name = name_of(bit);
+		int n;
+
+		if (!(bits & VHOST_BIT(bit)) || at >= size)
+			continue;
+		if (name)
+			n = snprintf(text + at, size - at, "%s%s", at ? " " : "", name);
+		else
+			n = snprintf(text + at, size - at, "%sbit-%u", at ? " " : "", bit);
+		at += (size_t)n;
+	}
 }

@@ -2,32 +2,11 @@
 /* vhost_ops_dev.c - requests about the device as a whole: features, status, queues, MTU */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include "vhost_ops.h"
 
 int vhost_op_get_features(struct vhost_dev *dev, struct vhost_request *msg)
 {
 	return vhost_ops_reply_u64(msg, dev->config.features);
-}
-
-static void describe_bits(uint64_t bits, const char *(*name_of)(unsigned int bit), char *text,
-                          size_t size)
-{
-	size_t at = 0;
-
-	text[0] = '\0';
-	for (unsigned int bit = 0; bit < 64; bit++) {
-		const char *name = name_of(bit);
-		int n;
-
-		if (!(bits & VHOST_BIT(bit)) || at >= size)
-			continue;
-		if (name)
-			n = snprintf(text + at, size - at, "%s%s", at ? " " : "", name);
-		else
-			n = snprintf(text + at, size - at, "%sbit-%u", at ? " " : "", bit);
-		at += (size_t)n;
-	}
 }
 
 int vhost_op_set_features(struct vhost_dev *dev, struct vhost_request *msg)
@@ -39,7 +18,7 @@ int vhost_op_set_features(struct vhost_dev *dev, struct vhost_request *msg)
 	int err;
 
 	if (excess) {
-		describe_bits(excess, vhost_feature_name, text, sizeof(text));
+		vhost_bits_names(excess, vhost_feature_name, text, sizeof(text));
 		vhost_dev_warn(dev, "SET_FEATURES: not offered: %s", text);
 		return -EINVAL;
 	}
@@ -53,7 +32,7 @@ int vhost_op_set_features(struct vhost_dev *dev, struct vhost_request *msg)
 		return vhost_ops_refuse_nomem(dev);
 	dev->features = bits;
 	vhost_ops_republish_running(dev);
-	describe_bits(bits, vhost_feature_name, text, sizeof(text));
+	vhost_bits_names(bits, vhost_feature_name, text, sizeof(text));
 	vhost_dev_info(dev, "features %s", text);
 	return 0;
 }
@@ -70,14 +49,14 @@ int vhost_op_set_protocol_features(struct vhost_dev *dev, struct vhost_request *
 	char text[256];
 
 	if (excess) {
-		describe_bits(excess, vhost_protocol_feature_name, text, sizeof(text));
+		vhost_bits_names(excess, vhost_protocol_feature_name, text, sizeof(text));
 		vhost_dev_warn(dev, "SET_PROTOCOL_FEATURES: not offered: %s", text);
 		return -EINVAL;
 	}
 	if (bits == dev->protocol_features)
 		return 0;
 	dev->protocol_features = bits;
-	describe_bits(bits, vhost_protocol_feature_name, text, sizeof(text));
+	vhost_bits_names(bits, vhost_protocol_feature_name, text, sizeof(text));
 	vhost_dev_info(dev, "protocol features %s", text);
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "vfe_layout.h"
@@ -518,6 +519,13 @@ void vfe_disconnect(struct vfe *v)
 	v->fd = -1;
 	v->started = false;
 	v->mem_sent = false;
+}
+
+bool vfe_is_lost(const struct vfe *v)
+{
+	char byte;
+
+	return v->fd < 0 || recv(v->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 int vfe_reconnect(struct vfe *v)

@@ -40,11 +40,21 @@ enum vfe_order {
 	VFE_N_ORDERS
 };
 
+/* Which base a ring is started with after the connection was lost */
+enum vfe_resume {
+	VFE_RESUME_USED,  /* behind what was used: QEMU, split rings */
+	VFE_RESUME_OLD,   /* what it was started with before: QEMU, packed rings */
+	VFE_RESUME_ZERO,  /* that of a new ring: virtio-user */
+	VFE_RESUME_AVAIL, /* the available index: Cloud Hypervisor; split rings only */
+	VFE_N_RESUMES
+};
+
 struct vfe_config {
 	const char *socket_path;
 	bool listen;    /* wait for a back end that connects, instead of connecting */
 	int timeout_ms; /* to get a connection; 0: VFE_DEFAULT_TIMEOUT_MS */
 	enum vfe_order order;
+	enum vfe_resume resume;
 	uint64_t features;          /* virtio bits wanted; those that are offered too get acked */
 	bool packed;                /* RING_PACKED is wanted, too, and must be offered */
 	uint64_t protocol_features; /* likewise, vhost-user protocol bits */
@@ -144,6 +154,13 @@ void vfe_disconnect(struct vfe *v);
 
 /** vfe_reconnect() - connect and negotiate again; then vfe_start() */
 int vfe_reconnect(struct vfe *v);
+
+/**
+ * vfe_is_lost() - has the back end hung up? Nothing is read.
+ *
+ * -ECONNRESET, -EPIPE of other calls mean the same.
+ */
+bool vfe_is_lost(const struct vfe *v);
 
 /** vfe_mem_add() - hot-plug a region; rings may run. Return: its index or -errno. */
 int vfe_mem_add(struct vfe *v, uint64_t gpa, size_t size);

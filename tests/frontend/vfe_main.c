@@ -352,6 +352,27 @@ static int pair_churn(struct vfe_station *a, struct vfe_station *b, uint64_t *n_
 	return err < 0 ? err : vfe_station_churn(victim);
 }
 
+static int pair_rejoin(struct vfe_station *const both[2], uint64_t *n_lost)
+{
+	int err = 0;
+
+	for (int i = 0; err >= 0 && i < 2; i++) {
+		if (!vfe_is_lost(both[i]->v))
+			continue;
+		++*n_lost;
+		err = vfe_station_rejoin(both[i]);
+	}
+	return err;
+}
+
+/* Stopped like this the back end tells what it holds. */
+static int pair_stop(struct vfe_station *a, struct vfe_station *b)
+{
+	int err = vfe_stop(a->v);
+
+	return err < 0 ? err : vfe_stop(b->v);
+}
+
 static int pair_loop(struct vfe_station *a, struct vfe_station *b, uint64_t *n_churns)
 {
 	const struct vfe_opts *o = a->opts;
@@ -367,9 +388,11 @@ static int pair_loop(struct vfe_station *a, struct vfe_station *b, uint64_t *n_c
 		if (a->sent == a->quota && b->sent == b->quota && !on_the_way(a, b) &&
 		    !on_the_way(b, a) && a->completed == a->sent && b->completed == b->sent)
 			return 0;
-		if (o->churn && (a->sent + b->sent) / o->churn_every > *n_churns)
+		if (o->survive)
+			err = pair_rejoin(both, n_churns);
+		else if (o->churn && (a->sent + b->sent) / o->churn_every > *n_churns)
 			err = pair_churn(a, b, n_churns);
-		else if (n + m == 0)
+		if (err >= 0 && n + m == 0)
 			err = vfe_station_idle(both, 2);
 		if (err < 0)
 			return err;
@@ -412,6 +435,8 @@ static int do_pair(const struct vfe_opts *o, struct vfe_station *a)
 			usleep((useconds_t)o->settle_ms * 1000);
 		if (!err)
 			err = pair_drain(a, &b);
+		if (!err && o->survive)
+			err = pair_stop(a, &b);
 	}
 	mem = open_memstream(&peer, &peer_len);
 	if (!mem)

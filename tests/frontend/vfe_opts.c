@@ -35,6 +35,7 @@ static const struct bit_name protocol_names[] = {
 };
 
 static const char *const order_names[VFE_N_ORDERS] = {"qemu", "virtio-user", "cloud-hypervisor"};
+static const char *const resume_names[VFE_N_RESUMES] = {"used", "old", "zero", "avail"};
 static const char *const churn_names[VFE_N_CHURNS] = {"none", "restart", "reset", "reconnect",
                                                       "disable"};
 
@@ -97,6 +98,9 @@ static void usage(FILE *out)
 	      "Pair\n"
 	      "  --peer-socket PATH  --peer-mac MAC  --both  --window N (128)\n"
 	      "  --churn restart|reset|reconnect|disable  --churn-every N frames  --churn-hot\n"
+	      "  --survive                connect again when the back end is lost; implies "
+	      "--allow-loss\n"
+	      "  --resume used|old|zero|avail  base of a ring that goes on then (used)\n"
 	      "  --allow-loss             loss alone is no failure\n",
 	      out);
 }
@@ -236,6 +240,8 @@ enum opt {
 	O_CHURN_EVERY,
 	O_CHURN_HOT,
 	O_ALLOW_LOSS,
+	O_SURVIVE,
+	O_RESUME,
 };
 
 #define ARG required_argument
@@ -292,6 +298,8 @@ static const struct option options[] = {
 	{"churn-every", ARG, NULL, O_CHURN_EVERY},
 	{"churn-hot", no_argument, NULL, O_CHURN_HOT},
 	{"allow-loss", no_argument, NULL, O_ALLOW_LOSS},
+	{"survive", no_argument, NULL, O_SURVIVE},
+	{"resume", ARG, NULL, O_RESUME},
 	{NULL, 0, NULL, 0},
 };
 
@@ -486,6 +494,13 @@ static bool run_option(int c, struct vfe_opts *o)
 		break;
 	case O_CHURN_HOT:
 		o->churn_hot = true;
+		break;
+	case O_SURVIVE:
+		o->survive = o->allow_loss = o->config.bufs.unused_ok = true;
+		break;
+	case O_RESUME:
+		o->config.resume = (enum vfe_resume)name_index("--resume", optarg, resume_names,
+		                                               VFE_N_RESUMES);
 		break;
 	case O_ALLOW_LOSS:
 		o->allow_loss = true;

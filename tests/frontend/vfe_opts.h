@@ -50,6 +50,7 @@ struct vfe_opts {
 	uint64_t churn_every; /* frames */
 	bool churn_hot;       /* with frames on the way */
 	bool allow_loss;
+	bool survive; /* the loss of the back end */
 };
 
 /** vfe_opts_parse() - fill @o from the command line; explains and exits on mistakes */

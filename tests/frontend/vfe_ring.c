@@ -103,8 +103,14 @@ void vfe_ring_empty(struct vfe_ring *r)
 
 void vfe_ring_resume(struct vfe_ring *r)
 {
-	if (r->resume)
+	enum vfe_resume how = r->v->config.resume;
+
+	if (r->resume && how == VFE_RESUME_USED)
 		r->base = r->ops->position(r);
+	else if (r->resume && how == VFE_RESUME_ZERO)
+		r->base = vfe_has(r->v, VFE_F_RING_PACKED) ? VFE_PACKED_BASE : 0;
+	else if (r->resume && how == VFE_RESUME_AVAIL)
+		r->base = r->published;
 	r->resume = false;
 }
 
@@ -401,6 +407,11 @@ int vfe_rx(struct vfe_ring *r, void *buf, uint32_t cap, struct vfe_rx_info *ret_
 
 		if (err <= 0)
 			return err;
+		if (i == 0 && u.len == 0 && r->v->config.bufs.unused_ok) {
+			take_used(r, u.id, 1);
+			i--;
+			continue;
+		}
 		if (i == 0)
 			n = count_buffers(r, &u, &info.hdr);
 		if (n < 0)

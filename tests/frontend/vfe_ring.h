@@ -19,6 +19,8 @@
 
 struct vfe;
 
+#define VFE_PACKED_BASE 0x80008000u /* position of a new packed ring */
+
 #define VFE_MAX_PIECES 64 /* descriptors of one frame */
 #define VFE_PIECE_GAP                                                                              \
 	16 /* bytes between two pieces, so that none can be taken for its neighbour                \
@@ -30,6 +32,7 @@ struct vfe_buf_config {
 	uint16_t rx_pieces; /* descriptors of one receive buffer; 0: 1; 2 with rx_hdr_first */
 	bool rx_hdr_first;  /* a receive buffer's first descriptor is the header alone */
 	bool rx_indirect;   /* receive chains go through an indirect table */
+	bool unused_ok;     /* buffers may come back empty: a back end was lost */
 	bool lenient;     /* do not insist on num_buffers = 1 without MRG_RXBUF (DPDK leaves it) */
 	uint32_t tx_size; /* largest frame that can be sent, header included; 0: 2048 */
 };

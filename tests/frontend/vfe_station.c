@@ -215,6 +215,31 @@ static int toggle_pairs(struct vfe_station *s)
 	return err;
 }
 
+/* What the device did before the end counts; called while nobody uses the rings. */
+static int take_all(struct vfe_station *s)
+{
+	int err;
+
+	do {
+		err = vfe_station_receive(s);
+	} while (err > 0);
+	return err < 0 ? err : vfe_station_reap(s);
+}
+
+int vfe_station_rejoin(struct vfe_station *s)
+{
+	int err;
+
+	do {
+		err = vfe_reconnect(s->v);
+		if (err >= 0)
+			err = take_all(s);
+		if (err >= 0)
+			err = start_again(s, false);
+	} while (err == -ECONNRESET || err == -EPIPE);
+	return err;
+}
+
 int vfe_station_churn(struct vfe_station *s)
 {
 	int err;
@@ -223,11 +248,8 @@ int vfe_station_churn(struct vfe_station *s)
 		return toggle_pairs(s);
 	err = s->opts->churn == VFE_CHURN_RECONNECT ? vfe_reconnect(s->v) : vfe_stop(s->v);
 	/* Frames that arrived before the stop count, also when the rings are emptied next. */
-	do {
-		err = err < 0 ? err : vfe_station_receive(s);
-	} while (err > 0);
 	if (err >= 0)
-		err = vfe_station_reap(s);
+		err = take_all(s);
 	return err < 0 ? err : start_again(s, s->opts->churn == VFE_CHURN_RESET);
 }
 

@@ -51,6 +51,9 @@ int vfe_station_reap(struct vfe_station *s);
 /** vfe_station_emit() - send one frame of the caller's now, or count it in replies_dropped */
 void vfe_station_emit(struct vfe_station *s, uint16_t pair, const void *frame, uint32_t len);
 
+/** vfe_station_rejoin() - after the loss of the back end: find it, or the next one, and go on */
+int vfe_station_rejoin(struct vfe_station *s);
+
 /** vfe_station_churn() - disturb the device as told by the options */
 int vfe_station_churn(struct vfe_station *s);
 
