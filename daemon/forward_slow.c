@@ -85,7 +85,7 @@ void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_
 {
 	bool any = false;
 
-	/* First the source: should we die in between, its frames are lost, and do not come twice. */
+	/* First the source: should we die in between, its frames are lost, but none comes twice. */
 	if (src && vhost_ring_is_dirty(src, src_map)) {
 		vhost_ring_publish(src, src_map);
 		any = true;

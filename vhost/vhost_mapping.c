@@ -109,7 +109,7 @@ int vhost_mapping_new(int fd, uint64_t offset, uint64_t len, struct vhost_mappin
                       uint8_t **ret_host, const char **why)
 {
 	struct vhost_mapping *m;
-	struct stat st;
+	struct stat st = {0};
 	uint64_t lead;
 	size_t page = 0;
 	int err;
