@@ -75,6 +75,7 @@ struct conf_port {
 	                     */
 	bool device_config; /* offer the device's configuration (GET_CONFIG); default false */
 	bool iommu;         /* offer ACCESS_PLATFORM; default false */
+	bool ring_reset;    /* offer RING_RESET; default false */
 	char *socket_owner; /* user name or NULL; listen: true only */
 	char *socket_group; /* group name or NULL */
 	uint32_t socket_mode;   /* default 0660 */

@@ -61,6 +61,7 @@ struct conf_raw_port {
 	uint32_t mtu;
 	bool own_macs_only;
 	bool device_config;
+	bool ring_reset;
 	bool iommu;
 	char *socket_owner;
 	char *socket_group;

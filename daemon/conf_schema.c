@@ -77,6 +77,7 @@ static const cyaml_schema_field_t conf_port_fields[] = {
 	CYAML_FIELD_BOOL("own-macs-only", OPT, struct conf_raw_port, own_macs_only),
 	CYAML_FIELD_BOOL("device-config", OPT, struct conf_raw_port, device_config),
 	CYAML_FIELD_BOOL("iommu", OPT, struct conf_raw_port, iommu),
+	CYAML_FIELD_BOOL("ring-reset", OPT, struct conf_raw_port, ring_reset),
 	STRING("socket-owner", OPT, struct conf_raw_port, socket_owner),
 	STRING("socket-group", OPT, struct conf_raw_port, socket_group),
 	STRING("socket-mode", OPT, struct conf_raw_port, socket_mode),

@@ -474,8 +474,13 @@ fail:
 static int port_create_dev(struct port *port, uint16_t mtu)
 {
 	const struct conf_port *conf = port->conf;
-	/* Some front ends take the bit without ever telling a translation. */
-	const uint64_t unasked = conf->iommu ? 0 : 1ull << VIRTIO_F_ACCESS_PLATFORM;
+	/*
+	 * Some front ends take the first bit without ever telling a translation. QEMU offers the
+	 * second to the guest and keeps the resets to itself: the ring would go on where the guest
+	 * has other things by then.
+	 */
+	const uint64_t unasked = (conf->iommu ? 0 : VHOST_BIT(VIRTIO_F_ACCESS_PLATFORM)) |
+	                         (conf->ring_reset ? 0 : VHOST_BIT(VHOST_F_RING_RESET));
 	struct vhost_dev_config config = {
 		.features = vhost_dev_default_features() & conf->features_mask & ~unasked,
 		.protocol_features = vhost_dev_default_protocol_features(),

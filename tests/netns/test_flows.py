@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Several queue pairs: what belongs to a flow arrives on the pair that the guest sends it on, and
 in order; flows that the guest has not sent on spread over its pairs."""
+import os
+import select
 import struct
+from contextlib import suppress
 
 import pytest
 
@@ -34,10 +37,10 @@ def packet(dst, src, sport, dport, seq, v6=False, tag=False):
 class Guest(r.RawFrontEnd):
     """A guest with several queue pairs, whose receive rings are filled."""
 
-    def __init__(self, path, mac, pairs):
+    def __init__(self, path, mac, pairs, **features):
         super().__init__(path)
         self.mac, self.pairs, self.seen = mac, pairs, [0] * pairs
-        self.negotiate()
+        self.negotiate(**features)
         self.share_memory()
         for ring in range(2 * pairs):
             self.start_ring(ring)
@@ -190,3 +193,48 @@ def test_vlan_port(topo, wire):
         wire.send_all(packet(mac, WIRE_MAC, 7, 1000 + f, 0, tag=True) for f in range(20))
         assert pairs_by_flow(guest.wait_received(20), by_port()) == \
             {1000 + f: {f % 4} for f in range(20)}
+
+
+def reset_ring(guest, ring):
+    """As a front end that passes RING_RESET on: stopped, emptied by the driver, started with the
+    call descriptor that it has."""
+    position = struct.unpack("=II", guest.ask(r.GET_VRING_BASE, struct.pack("=II", ring, 0)))[1]
+    desc, avail, used = guest.at(ring)
+    for at, size in ((desc, 16 * guest.num), (avail, 6 + 2 * guest.num), (used, 6 + 8 * guest.num)):
+        guest.write(at, bytes(size))
+    call, guest.avail_idx[ring] = guest.call[ring], 0
+    guest.start_ring(ring, enable=False, call=False)
+    guest.call[ring] = call
+    guest.ask_u64(r.GET_FEATURES)
+    return position
+
+
+def test_one_ring_is_reset(topo, wire):
+    """RING_RESET: one ring starts anew, the others go on, and interrupts come as before."""
+    topo.daemon(ports=[topo.port(0, **{"ring-reset": True}), topo.port(1)]).start()
+    mac, ring_reset = guest_mac(0), 1 << 40
+    features = r.F_VERSION_1 | r.F_MRG_RXBUF | r.F_PROTOCOL | ring_reset
+    with Guest(topo.socket(0), mac, 2, features=features) as guest, \
+            r.RawFrontEnd(topo.socket(1)) as plain:
+        assert not plain.ask_u64(r.GET_FEATURES) & ring_reset
+        for f in range(20):
+            guest.send_on(f % 2, packet(WIRE_MAC, mac, 1000 + f, 7, 0))
+        for round_ in range(3):
+            assert reset_ring(guest, 3) == 10
+            for f in range(20):
+                guest.send_on(f % 2, packet(WIRE_MAC, mac, 1000 + f, 7, 0))
+        sent = len(wire.receive(80, ours=False, timeout=2))
+        assert sent == 80
+        assert guest.used_idx(1) == 40 and guest.used_idx(3) == 10
+        # A receive ring, and its interrupt.
+        guest.num = 128
+        assert reset_ring(guest, 2) == 0
+        guest.seen[1] = 0
+        for i in range(100):
+            guest.desc(2, i, guest.slot(BUFFERS + i), 256, r.DESC_WRITE)
+        guest.offer(2, *range(100))
+        with suppress(BlockingIOError):
+            os.read(guest.call[2], 8)
+        wire.send_all(packet(mac, WIRE_MAC, 7, 1001 + 2 * f, 0) for f in range(10))
+        assert {pair for pair, _ in guest.wait_received(10)} == {1}
+        wait_for(lambda: select.select([guest.call[2]], [], [], 0)[0], 5, "an interrupt")

@@ -161,6 +161,7 @@ static void test_minimal(void **state)
 	assert_int_equal(c->ports[0].mtu, 0);
 	assert_false(c->ports[0].own_macs_only);
 	assert_false(c->ports[0].device_config);
+	assert_false(c->ports[0].ring_reset);
 	assert_int_equal(c->ports[0].fd, -1);
 	assert_false(c->ports[0].iommu);
 	assert_null(c->ports[0].socket_owner);
@@ -203,6 +204,7 @@ static void test_every_key(void **state)
 	                      "    mtu: 9000\n"
 	                      "    own-macs-only: true\n"
 	                      "    device-config: true\n"
+	                      "    ring-reset: true\n"
 	                      "    iommu: true\n"
 	                      "    socket-owner: root\n"
 	                      "    socket-group: root\n"
@@ -234,6 +236,7 @@ static void test_every_key(void **state)
 	assert_int_equal(p->mtu, 9000);
 	assert_true(p->own_macs_only);
 	assert_true(p->device_config);
+	assert_true(p->ring_reset);
 	assert_true(p->iommu);
 	assert_string_equal(p->socket_owner, "root");
 	assert_string_equal(p->socket_group, "root");
