@@ -77,9 +77,16 @@ extern uint16_t fp_packed;
 
 /** fp_run_tests() - run a group of cmocka tests with split rings, then with packed ones */
 #define fp_run_tests(tests)                                                                        \
-	((fp_packed = 0, cmocka_run_group_tests_name("split", tests, NULL, NULL)) +                \
-	 (fp_packed = FP_RING, cmocka_run_group_tests_name("packed", tests, NULL, NULL)) +         \
-	 (fp_packed = 243, cmocka_run_group_tests_name("packed, odd size", tests, NULL, NULL)))
+	({                                                                                         \
+		int failed;                                                                        \
+		fp_packed = 0;                                                                     \
+		failed = cmocka_run_group_tests_name("split", tests, NULL, NULL);                  \
+		fp_packed = FP_RING;                                                               \
+		failed += cmocka_run_group_tests_name("packed", tests, NULL, NULL);                \
+		fp_packed = 243;                                                                   \
+		failed += cmocka_run_group_tests_name("packed, odd size", tests, NULL, NULL);      \
+		failed;                                                                            \
+	})
 
 /** fp_new() - @mode: internal has no wire; others get one fake AF_XDP queue. VLAN of each port. */
 struct fake_path *fp_new(enum conf_nic_mode mode, const uint16_t vlans[FP_PORTS]);
