@@ -15,165 +15,174 @@
 #define FWD_PACKED_PLAIN (FWD_SPLIT_PLAIN | VHOST_PACKED_BITS)
 
 /*
- * Equal to no address: so frames of a steered run leave the loop for fwd_run_open(), and those of
- * all others pay nothing for it.
+ * Key of a run whose frames have to be asked for their flow, one by one. Equal to no address: so
+ * such frames leave the loop for fwd_route(), and all others pay nothing for it.
  */
 #define FWD_STEERED (1ull << 63)
 
-/* Where the last frame went. All zero: nowhere. */
+/*
+ * Where the last frame went. All zero: nowhere. It lives in the loop's registers: no function gets
+ * its address that is not inlined.
+ */
 struct fwd_run {
-	/* Destination MAC, or FWD_STEERED if each frame has to be asked for its flow; not 0 */
-	uint64_t key;
-	struct port *port;   /* from a nic: destination, NULL if the run is steered */
-	struct port *to;     /* whose ring it is */
+	uint64_t key; /* destination MAC, or a port's address; never 0 while the run is open */
 	struct vhost_vq *vq; /* its open ring, or NULL */
 	const struct vhost_vq_map *map;
-	struct xsk_queue *q; /* or the nic's queue */
+	bool packed;
+	struct vhost_split_hot rx; /* a split ring's state, which vq does not have meanwhile */
+	struct xsk_queue *q;       /* or the nic's queue */
+	struct nic_counters *counters;
 	uint32_t max_frame;
-	_Atomic uint64_t *sum_frames, *sum_bytes; /* where the counts below go at the end */
 	uint32_t frames, bytes;
-	/* Steered: */
-	uint64_t mac;
-	const struct port_rxset *set;
-	struct flow_table *learn; /* the sender's, if it has use for it */
 };
 
-static always_inline void fwd_run_close(struct fwd_run *run)
+/* What fwd_route() finds. Two words, for two registers. */
+struct fwd_target {
+	uint64_t key;        /* of a run to there; 0: slow path */
+	struct vhost_vq *vq; /* ring of f->route_port, not open yet; NULL: the wire */
+};
+
+/* Returns the bytes of the run's frames. */
+static always_inline uint32_t fwd_run_close(struct fwd_run *run)
 {
-	if (run->frames) {
-		counter_add(run->sum_frames, run->frames);
-		counter_add(run->sum_bytes, run->bytes);
+	uint32_t bytes = run->bytes;
+
+	if (run->vq) {
+		if (!run->packed)
+			vhost_split_store(run->vq, &run->rx);
+		counter_add(&run->vq->frames, run->frames);
+		counter_add(&run->vq->bytes, bytes);
+	} else if (run->q) {
+		counter_add(&run->counters->tx_frames, run->frames);
+		counter_add(&run->counters->tx_bytes, bytes);
 	}
-	*run = (struct fwd_run){0};
+	run->key = 0;
+	run->vq = NULL;
+	run->q = NULL;
+	run->frames = run->bytes = 0;
+	return bytes;
 }
 
-/* A run to a port's ring. Leaves the run empty if that ring needs the slow path. */
-static always_inline bool fwd_run_to_ring(struct fwd *f, struct fwd_run *run, struct port *port,
-                                          struct vhost_vq *vq, uint64_t key)
-{
-	vq = fwd_open_ring(f, vq);
-	if (!vq || vq->open_map->hdr_len != FWD_HDR || vq->open_map->log)
-		return false;
-	run->key = key;
-	run->to = port;
-	run->vq = vq;
-	run->map = vq->open_map;
-	run->sum_frames = &vq->frames;
-	run->sum_bytes = &vq->bytes;
-	return true;
-}
-
-/* The next frame of a steered run: note its flow for the sender, turn to the receiver's ring. */
-static bool fwd_run_turn(struct fwd *f, struct fwd_run *run, uint32_t pair, const uint8_t *frame,
-                         uint32_t len)
-{
-	uint32_t hash = flow_hash(frame, len);
-	struct fwd_run was = *run;
-	struct vhost_vq *vq;
-
-	if (run->learn)
-		flow_learn(run->learn, hash, pair);
-	if (run->q)
-		return true;
-	vq = run->set->n > 1 ? fwd_flow_ring(run->to, run->set, hash) : run->set->vq[0];
-	if (vq == run->vq)
-		return true;
-	fwd_run_close(run);
-	if (!fwd_run_to_ring(f, run, was.to, vq, FWD_STEERED))
-		return false;
-	run->mac = was.mac;
-	run->set = was.set;
-	run->learn = was.learn;
-	return true;
-}
-
-/* A run to @port. @mac: key of the run unless it is steered. */
-static bool fwd_run_to_port(struct fwd *f, struct fwd_run *run, struct port *port, uint64_t mac,
-                            struct flow_table *learn, uint32_t pair, const uint8_t *frame,
-                            uint32_t len)
+/* @key: of the run, unless the port has several rings, or @steered */
+static always_inline struct fwd_target fwd_route_to_port(struct fwd *f, struct port *port,
+                                                         uint64_t key, bool steered, uint32_t hash,
+                                                         const uint8_t *frame, uint32_t len)
 {
 	const struct port_rxset *set = fwd_rxset(port);
+	struct fwd_target to = {.key = key};
 
+	f->route_port = port;
 	if (unlikely(!set->n))
-		return false;
-	if (set->n == 1 && !learn) {
-		if (!fwd_run_to_ring(f, run, port, set->vq[0], mac))
-			return false;
-		run->port = port;
-		return true;
+		return (struct fwd_target){0};
+	if (likely(set->n == 1)) {
+		to.vq = set->vq[0];
+	} else {
+		to.vq = fwd_flow_ring(port, set, steered ? hash : flow_hash(frame, len));
+		steered = true;
 	}
-	run->key = FWD_STEERED;
-	run->mac = mac;
-	run->to = port;
-	run->set = set;
-	run->learn = learn;
-	return fwd_run_turn(f, run, pair, frame, len);
+	if (steered)
+		to.key = FWD_STEERED;
+	return to;
 }
 
-/* A run to the wire. */
-static bool fwd_run_to_uplink(struct fwd *f, struct fwd_run *run, struct fwd_guest_source *src,
-                              uint64_t mac, struct flow_table *learn, const uint8_t *frame,
-                              uint32_t len)
+/*
+ * Where does @frame of @src, for the address @mac, go? Out of line: once per run, and for each
+ * frame of a steered one. Opens nothing, as that may flush the open run's ring.
+ */
+static __attribute__((noinline)) struct fwd_target fwd_route(struct fwd *f,
+                                                             const struct fwd_guest_source *src,
+                                                             uint64_t mac, const uint8_t *frame,
+                                                             uint32_t len)
+{
+	bool learns = fwd_learns(src->port);
+	uint32_t hash = 0;
+	struct port *port;
+
+	if (mac & FDB_GROUP_BIT)
+		return (struct fwd_target){0};
+	port = fdb_lookup(atomic_load_explicit(&src->port->nic->fdb, memory_order_acquire),
+	                  fdb_key(mac, src->port->vlan));
+	if (port == src->port)
+		return (struct fwd_target){0};
+	if (learns) {
+		hash = flow_hash(frame, len);
+		flow_learn(src->port->flows, hash, src->vq->index / 2);
+	}
+	if (port && !fwd_is_away(port))
+		return fwd_route_to_port(f, port, mac, learns, hash, frame, len);
+	if (src->port->vlan)
+		return (struct fwd_target){0}; /* needs a tag */
+	return (struct fwd_target){.key = learns ? FWD_STEERED : mac};
+}
+
+static __attribute__((noinline)) struct fwd_target
+fwd_route_from_nic(struct fwd *f, struct port *port, const uint8_t *frame, uint32_t len)
+{
+	return fwd_route_to_port(f, port, (uintptr_t)port, false, 0, frame, len);
+}
+
+/* Begin a run to a ring. Leaves it closed and returns false if that needs the slow path. */
+static always_inline bool fwd_run_to_ring(struct fwd *f, struct fwd_run *run, struct fwd_target to)
+{
+	struct vhost_vq *vq = fwd_open_ring(f, f->route_port, to.vq);
+
+	if (!vq || vq->open_map->hdr_len != FWD_HDR || vq->open_map->log)
+		return false;
+	run->key = to.key;
+	run->vq = vq;
+	run->map = vq->open_map;
+	run->packed = run->map->packed;
+	if (!run->packed)
+		run->rx = vhost_split_load(vq, run->map);
+	return true;
+}
+
+static always_inline bool fwd_run_to_uplink(struct fwd *f, const struct fwd_guest_source *src,
+                                            struct fwd_run *run, struct fwd_target to)
 {
 	const struct nic_view *view = nic_view_get(src->port->nic);
 	uint32_t queue;
 
-	if (src->port->vlan)
-		return false; /* needs a tag */
 	run->q = fwd_open_uplink(f, view, &queue);
 	if (!run->q)
 		return false;
-	run->key = learn ? FWD_STEERED : mac;
-	run->mac = mac;
-	run->learn = learn;
+	run->key = to.key;
 	run->max_frame = view->max_frame;
-	run->sum_frames = &src->nic_counters[queue].tx_frames;
-	run->sum_bytes = &src->nic_counters[queue].tx_bytes;
-	return !learn || fwd_run_turn(f, run, src->vq->index / 2, frame, len);
+	run->counters = &src->nic_counters[queue];
+	return true;
+}
+
+/* Does the frame go where the last one went? */
+static always_inline bool fwd_run_goes_on(const struct fwd_run *run, struct fwd_target to)
+{
+	return to.key == FWD_STEERED && run->key == FWD_STEERED && to.vq == run->vq;
+}
+
+/* The open ring has no buffer for a frame. */
+static cold_noinline void fwd_drop_no_buffer(struct fwd *f, const struct vhost_vq *vq)
+{
+	for (uint32_t i = 0; i < f->n_open; i++) {
+		if (f->open[i] == vq)
+			fwd_drop_to(f->open_ports[i], vq, PORT_TO_NO_BUFFER);
+	}
 }
 
 /*
- * Find out where @frame of @src, for the address @mac, goes; out of line, once per run unless that
- * is steered. Returns false if it needs the slow path; the run is empty then.
+ * The next buffer of the run's ring, if it is one descriptor with room for @len bytes in one
+ * region. Returns NULL otherwise, and then *ret_empty tells "the ring is empty or was given up"
+ * from "slow". The buffer is taken by fwd_run_take().
  */
-static __attribute__((noinline)) bool fwd_run_open(struct fwd *f, struct fwd_run *run,
-                                                   struct fwd_guest_source *src, uint64_t mac,
-                                                   const uint8_t *frame, uint32_t len)
+static always_inline uint8_t *fwd_run_next(struct fwd_run *run, uint32_t len, uint32_t *ret_id,
+                                           bool *ret_empty)
 {
-	uint32_t pair = src->vq->index / 2;
-	struct flow_table *learn;
-	struct port *port;
-
-	if (run->key == FWD_STEERED && run->mac == mac)
-		return fwd_run_turn(f, run, pair, frame, len);
-	fwd_run_close(run);
-	if (mac & FDB_GROUP_BIT)
-		return false;
-	port = fdb_lookup(atomic_load_explicit(&src->port->nic->fdb, memory_order_acquire),
-	                  fdb_key(mac, src->port->vlan));
-	if (port == src->port)
-		return false;
-	learn = fwd_learns(src->port) ? src->port->flows : NULL;
-	if (port && !fwd_is_away(port))
-		return fwd_run_to_port(f, run, port, mac, learn, pair, frame, len);
-	return fwd_run_to_uplink(f, run, src, mac, learn, frame, len);
-}
-
-/*
- * The next buffer of an open ring, if it is one descriptor with room for @len bytes in one region.
- * Returns NULL otherwise, and then *ret_empty tells "the ring is empty or was given up" from
- * "slow". The buffer is taken by fwd_ring_take(). The branch on the layout goes the same way for a
- * whole run.
- */
-static always_inline uint8_t *fwd_ring_next(struct vhost_vq *vq, const struct vhost_vq_map *map,
-                                            uint32_t len, uint16_t *ret_id, bool *ret_empty)
-{
+	struct vhost_split_hot *rx = &run->rx;
 	struct vhost_desc d;
-	uint16_t head;
+	uint32_t head;
 
 	*ret_empty = false;
-	if (map->packed) {
-		uint64_t word = vhost_packed_word(map, vq->last_avail);
+	if (run->packed) {
+		struct vhost_vq *vq = run->vq;
+		uint64_t word = vhost_packed_word(run->map, vq->last_avail);
 
 		if (unlikely((vhost_packed_flags(word) & FWD_PACKED_PLAIN) !=
 		                     (vq->avail_bits | VRING_DESC_F_WRITE) ||
@@ -182,30 +191,33 @@ static always_inline uint8_t *fwd_ring_next(struct vhost_vq *vq, const struct vh
 			return NULL;
 		}
 		*ret_id = (uint16_t)(word >> 32);
-		return vhost_mem_gpa(map->mem, &vq->hint, vhost_packed_gpa(map, vq->last_avail),
-		                     len);
+		return vhost_mem_gpa(run->map->mem, &vq->hint,
+		                     vhost_packed_gpa(run->map, vq->last_avail), len);
 	}
-	if (unlikely(vq->last_avail == vq->avail_seen) && !vhost_split_avail(vq, map, 1)) {
-		*ret_empty = true;
-		return NULL;
+	if (unlikely(rx->next == rx->end)) {
+		vhost_split_store(run->vq, rx);
+		rx->end += vhost_split_avail(run->vq, run->map, 1);
+		if (rx->next == rx->end) {
+			*ret_empty = true;
+			return NULL;
+		}
 	}
-	head = vhost_split_head(map, vq->last_avail);
-	if (unlikely(head >= map->size))
+	head = vhost_split_hot_head(rx);
+	if (unlikely(head > rx->mask))
 		return NULL; /* the slow path finds the same and gives the ring up */
-	d = vhost_split_desc(map->desc, head);
+	d = vhost_split_desc(rx->desc, head);
 	if (unlikely((d.flags & FWD_SPLIT_PLAIN) != VRING_DESC_F_WRITE || d.len < len))
 		return NULL;
 	*ret_id = head;
-	return vhost_mem_gpa(map->mem, &vq->hint, d.gpa, len);
+	return vhost_mem_gpa(rx->mem, &rx->hint, d.gpa, len);
 }
 
-static always_inline void fwd_ring_take(struct vhost_vq *vq, const struct vhost_vq_map *map,
-                                        uint16_t id, uint32_t len)
+static always_inline void fwd_run_take(struct fwd_run *run, uint32_t id, uint32_t len)
 {
-	if (map->packed)
-		vhost_packed_take(vq, map, id, len);
+	if (run->packed)
+		vhost_packed_take(run->vq, run->map, (uint16_t)id, len);
 	else
-		vhost_split_take(vq, map, id, len);
+		vhost_split_hot_take(&run->rx, id, len);
 }
 
 static always_inline bool fwd_own_source(const struct port *port, uint64_t mac)
@@ -217,12 +229,21 @@ static always_inline bool fwd_own_source(const struct port *port, uint64_t mac)
 	return false;
 }
 
+/* What stays the same for a whole burst of a guest. */
+struct fwd_burst {
+	struct fwd *f;
+	struct fwd_guest_source *src;
+	bool own_macs_only;
+	uint64_t
+		bytes; /* of frames that the fast path has handled, without those of the open run */
+};
+
 /*
  * One frame of a guest, whose buffer is one descriptor of @len bytes (virtio header and frame) at
  * @buf. Returns false if it needs the slow path; nothing was done then.
  */
-static always_inline bool fwd_guest_fast(struct fwd *f, struct fwd_guest_source *src,
-                                         struct fwd_run *run, const uint8_t *buf, uint32_t len)
+static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run *run,
+                                         const uint8_t *buf, uint32_t len)
 {
 	/*
 	 * Each byte up to the 32nd is read once, here: what was checked is what gets stored.
@@ -232,22 +253,34 @@ static always_inline bool fwd_guest_fast(struct fwd *f, struct fwd_guest_source 
 	uint64_t w2 = frame_load8(buf + 16), w3 = frame_load8(buf + 24);
 	uint64_t mac = w1 >> 32 | (w2 & 0xffff) << 32;
 	uint32_t frame_len = len - FWD_HDR;
-	uint16_t id;
+	uint32_t id;
 	uint8_t *dst;
 	bool empty;
 
 	if (unlikely((w0 & 0xffff) || fwd_is_tag((uint16_t)w3)))
 		return false;
-	if (unlikely(src->port->own_macs_only) && !fwd_own_source(src->port, w2 >> 16))
+	if (unlikely(burst->own_macs_only) && !fwd_own_source(burst->src->port, w2 >> 16))
 		return false;
-	if (unlikely(mac != run->key) && !fwd_run_open(f, run, src, mac, buf + FWD_HDR, frame_len))
-		return false;
+	if (unlikely(mac != run->key)) {
+		struct fwd_target to =
+			fwd_route(burst->f, burst->src, mac, buf + FWD_HDR, frame_len);
+
+		if (!to.key)
+			return false;
+		if (!fwd_run_goes_on(run, to)) {
+			burst->bytes += fwd_run_close(run);
+			if (!(to.vq ? fwd_run_to_ring(burst->f, run, to)
+			            : fwd_run_to_uplink(burst->f, burst->src, run, to)))
+				return false;
+		}
+	}
 	if (run->vq) {
-		dst = fwd_ring_next(run->vq, run->map, len, &id, &empty);
+		dst = fwd_run_next(run, len, &id, &empty);
 		if (unlikely(!dst)) {
 			if (!empty)
 				return false;
-			fwd_drop_to(run->to, run->vq, PORT_TO_NO_BUFFER);
+			fwd_drop_no_buffer(burst->f, run->vq);
+			burst->bytes += frame_len;
 			return true;
 		}
 		frame_store8(dst, 0);
@@ -256,7 +289,7 @@ static always_inline bool fwd_guest_fast(struct fwd *f, struct fwd_guest_source 
 		frame_store8(dst + 16, w2);
 		frame_store8(dst + 24, w3);
 		frame_copy(dst + 32, buf + 32, len - 32);
-		fwd_ring_take(run->vq, run->map, id, len);
+		fwd_run_take(run, id, len);
 	} else {
 		if (unlikely(frame_len < FWD_MIN_WIRE || frame_len > run->max_frame))
 			return false;
@@ -299,11 +332,13 @@ static uint32_t fwd_discard(struct fwd *f, struct fwd_guest_source *src,
 
 /*
  * The next buffer of a guest's transmit ring, if it is one plain descriptor in one region; NULL if
- * it needs the slow path, or there is none: *ret_empty.
+ * it needs the slow path, or there is none: *ret_empty. The fast path takes @n_lengths lengths,
+ * from FWD_SHORTEST on.
  */
 static always_inline const uint8_t *fwd_source_next(struct vhost_vq *vq,
                                                     const struct vhost_vq_map *map,
-                                                    const bool packed, uint16_t *ret_id,
+                                                    struct vhost_split_hot *tx, const bool packed,
+                                                    uint32_t n_lengths, uint32_t *ret_id,
                                                     uint32_t *ret_len, bool *ret_empty)
 {
 	uint64_t gpa;
@@ -320,22 +355,23 @@ static always_inline const uint8_t *fwd_source_next(struct vhost_vq *vq,
 		*ret_len = (uint32_t)word;
 		gpa = vhost_packed_gpa(map, vq->last_avail);
 	} else {
-		uint16_t head = vhost_split_head(map, vq->last_avail);
+		uint32_t head = vhost_split_hot_head(tx);
 		struct vhost_desc d;
 
-		if (unlikely(head >= map->size))
+		if (unlikely(head > tx->mask))
 			return NULL;
-		d = vhost_split_desc(map->desc, head);
+		d = vhost_split_desc(tx->desc, head);
 		if (unlikely(d.flags & FWD_SPLIT_PLAIN))
 			return NULL;
 		*ret_id = head;
 		*ret_len = d.len;
 		gpa = d.gpa;
 	}
-	if (unlikely(*ret_len < FWD_SHORTEST || *ret_len > FWD_MAX_FRAME ||
-	             map->hdr_len != FWD_HDR))
+	if (unlikely(*ret_len - FWD_SHORTEST >= n_lengths))
 		return NULL;
-	return vhost_mem_gpa(map->mem, &vq->hint, gpa, *ret_len);
+	if (packed)
+		return vhost_mem_gpa(map->mem, &vq->hint, gpa, *ret_len);
+	return vhost_mem_gpa(tx->mem, &tx->hint, gpa, *ret_len);
 }
 
 /* One burst; compiled once for each layout of the guest's ring. At most @n buffers are there. */
@@ -343,38 +379,46 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
                                               const struct vhost_vq_map *map, const bool packed,
                                               uint32_t n)
 {
+	const uint32_t n_lengths = map->hdr_len == FWD_HDR ? FWD_MAX_FRAME - FWD_SHORTEST + 1 : 0;
+	struct fwd_burst burst = {.f = f, .src = src, .own_macs_only = src->port->own_macs_only};
 	struct vhost_vq *vq = src->vq;
 	enum fwd_result result = FWD_DONE;
+	struct vhost_split_hot tx = {0};
 	struct fwd_run run = {0};
-	uint64_t bytes = 0;
 	uint32_t i;
 
 	f->work = 0;
-	for (i = 0; i < n && f->work < FWD_WORK; i++) {
+	if (!packed)
+		tx = vhost_split_load(vq, map);
+	for (i = 0; i < n; i++) {
 		const uint8_t *buf;
-		uint32_t len;
-		uint16_t id;
+		uint32_t len, id;
 		bool empty;
 
-		buf = fwd_source_next(vq, map, packed, &id, &len, &empty);
-		if (unlikely(!buf || !fwd_guest_fast(f, src, &run, buf, len))) {
-			if (empty)
+		buf = fwd_source_next(vq, map, &tx, packed, n_lengths, &id, &len, &empty);
+		if (unlikely(!buf || !fwd_guest_fast(&burst, &run, buf, len))) {
+			if (empty || f->work >= FWD_WORK)
 				break;
-			fwd_run_close(&run);
+			burst.bytes += fwd_run_close(&run);
+			if (!packed)
+				vhost_split_store(vq, &tx);
 			result = fwd_guest_slow(f, src, map);
+			if (!packed)
+				tx = vhost_split_load(vq, map);
 			if (result != FWD_DONE)
 				break;
 			continue;
 		}
-		bytes += len - FWD_HDR;
 		if (packed)
-			vhost_packed_take(vq, map, id, 0);
+			vhost_packed_take(vq, map, (uint16_t)id, 0);
 		else
-			vhost_split_take(vq, map, id, 0);
+			vhost_split_hot_take(&tx, id, 0);
 	}
-	fwd_run_close(&run);
+	burst.bytes += fwd_run_close(&run);
+	if (!packed)
+		vhost_split_store(vq, &tx);
 	counter_add(&vq->frames, i);
-	counter_add(&vq->bytes, bytes);
+	counter_add(&vq->bytes, burst.bytes);
 	if (i)
 		counter_add(&vq->bursts, 1);
 	if (result == FWD_BLOCKED)
@@ -424,38 +468,36 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 	return fwd_guest_burst(f, src, map, false, min_u32(n, FWD_BURST));
 }
 
-/* As fwd_run_open(), for a frame of a nic. */
-static __attribute__((noinline)) bool fwd_nic_open(struct fwd *f, struct fwd_run *run,
-                                                   struct port *port, const uint8_t *data,
-                                                   uint32_t len)
-{
-	if (run->key == FWD_STEERED && run->to == port)
-		return fwd_run_turn(f, run, 0, data, len);
-	fwd_run_close(run);
-	return fwd_run_to_port(f, run, port, 1, NULL, 0, data, len);
-}
-
 /* One untagged unicast frame of a nic for @port. Returns false if it needs the slow path. */
 static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_run *run, struct port *port,
                                        const uint8_t *data, uint32_t len)
 {
-	uint16_t id;
+	uint32_t id;
 	uint8_t *dst;
 	bool empty;
 
-	if (unlikely(port != run->port) && !fwd_nic_open(f, run, port, data, len))
-		return false;
-	dst = fwd_ring_next(run->vq, run->map, len + FWD_HDR, &id, &empty);
+	if (unlikely((uintptr_t)port != run->key)) {
+		struct fwd_target to = fwd_route_from_nic(f, port, data, len);
+
+		if (!to.key)
+			return false;
+		if (!fwd_run_goes_on(run, to)) {
+			fwd_run_close(run);
+			if (!fwd_run_to_ring(f, run, to))
+				return false;
+		}
+	}
+	dst = fwd_run_next(run, len + FWD_HDR, &id, &empty);
 	if (unlikely(!dst)) {
 		if (!empty)
 			return false;
-		fwd_drop_to(port, run->vq, PORT_TO_NO_BUFFER);
+		fwd_drop_no_buffer(f, run->vq);
 		return true;
 	}
 	frame_store8(dst, 0);
 	frame_store4(dst + 8, 0x00010000); /* csum_offset = 0, num_buffers = 1 */
 	frame_copy(dst + FWD_HDR, data, len);
-	fwd_ring_take(run->vq, run->map, id, len + FWD_HDR);
+	fwd_run_take(run, id, len + FWD_HDR);
 	run->frames++;
 	run->bytes += len;
 	return true;

@@ -92,6 +92,8 @@ struct fwd {
 	bool uplink_shared; /* an open uplink belongs to several workers: flush after the burst */
 	uint32_t n_open;
 	struct vhost_vq *open[FWD_MAX_OPEN];
+	struct port *open_ports[FWD_MAX_OPEN]; /* whose they are */
+	struct port *route_port;               /* whose ring was looked up last */
 	uint32_t n_uplinks;
 	struct xsk_queue *uplinks[FWD_MAX_UPLINKS]; /* with frames that are not flushed yet */
 	/* Slow path: segments of the frame (one more in front for its head) and of buffers for it

@@ -50,7 +50,7 @@ static inline void fwd_drop_no_guest(struct port *port)
 	atomic_fetch_add_explicit(&port->to_no_guest, 1, memory_order_relaxed);
 }
 
-struct vhost_vq *fwd_open_ring_slow(struct fwd *f, struct vhost_vq *vq);
+struct vhost_vq *fwd_open_ring_slow(struct fwd *f, struct port *port, struct vhost_vq *vq);
 
 /** fwd_rxset() - the rings of @port that take frames; good for this burst */
 static always_inline const struct port_rxset *fwd_rxset(const struct port *port)
@@ -82,14 +82,15 @@ static inline bool fwd_learns(const struct port *port)
 }
 
 /**
- * fwd_open_ring() - open a receive ring for this worker
+ * fwd_open_ring() - open a receive ring of @port for this worker
  *
  * While it is open, its map is vq->open_map. Opening another ring may close this one.
  * Return: NULL if it takes no frames.
  */
-static always_inline struct vhost_vq *fwd_open_ring(struct fwd *f, struct vhost_vq *vq)
+static always_inline struct vhost_vq *fwd_open_ring(struct fwd *f, struct port *port,
+                                                    struct vhost_vq *vq)
 {
-	return spin_is_mine(&vq->lock, f->tag) ? vq : fwd_open_ring_slow(f, vq);
+	return spin_is_mine(&vq->lock, f->tag) ? vq : fwd_open_ring_slow(f, port, vq);
 }
 
 /**

@@ -44,7 +44,7 @@ void fwd_free(struct fwd *f)
 
 /* ---- opening and closing destinations ------------------------------------------------------- */
 
-struct vhost_vq *fwd_open_ring_slow(struct fwd *f, struct vhost_vq *vq)
+struct vhost_vq *fwd_open_ring_slow(struct fwd *f, struct port *port, struct vhost_vq *vq)
 {
 	const struct vhost_vq_map *map;
 
@@ -64,6 +64,7 @@ struct vhost_vq *fwd_open_ring_slow(struct fwd *f, struct vhost_vq *vq)
 	}
 	vhost_vq_use_map(vq, map);
 	vq->open_map = map;
+	f->open_ports[f->n_open] = port;
 	f->open[f->n_open++] = vq;
 	return vq;
 }
@@ -234,7 +235,7 @@ static void fwd_to_guest(struct fwd *f, struct port *port, const struct fwd_fram
 	struct vhost_vq *vq;
 	uint32_t n;
 
-	vq = set->n ? fwd_open_ring(f, fwd_frame_ring(port, set, frame)) : NULL;
+	vq = set->n ? fwd_open_ring(f, port, fwd_frame_ring(port, set, frame)) : NULL;
 	if (!vq) {
 		fwd_drop_no_guest(port);
 		return;

@@ -93,6 +93,64 @@ static always_inline void vhost_split_take(struct vhost_vq *vq, const struct vho
 /** vhost_split_log_used() - used entries since the last publication, and the index, were written */
 void vhost_split_log_used(const struct vhost_vq *vq, const struct vhost_vq_map *map);
 
+/*
+ * What a loop needs of a ring, in registers. Guest memory may alias anything, so a compiler has to
+ * load and store a struct vhost_vq anew for each frame; a copy whose address nobody has, it keeps.
+ */
+struct vhost_split_hot {
+	const struct vring_desc *desc;
+	const uint8_t *avail; /* entries */
+	uint8_t *used;        /* entries */
+	const struct vhost_mem *mem;
+	struct vhost_mem_hint hint;
+	uint32_t mask;
+	uint32_t next;        /* last_avail; counts on beyond 16 bits */
+	uint32_t end;         /* the first that is not known to be available */
+	uint32_t used_behind; /* used_idx is next minus this */
+};
+
+/** vhost_split_load() - begin a loop. The ring is the caller's until vhost_split_store(). */
+static always_inline struct vhost_split_hot vhost_split_load(const struct vhost_vq *vq,
+                                                             const struct vhost_vq_map *map)
+{
+	return (struct vhost_split_hot){
+		.desc = map->desc,
+		.avail = (const uint8_t *)map->avail->ring,
+		.used = (uint8_t *)map->used->ring,
+		.mem = map->mem,
+		.hint = vq->hint,
+		.mask = map->size - 1,
+		.next = vq->last_avail,
+		.end = vq->last_avail + (uint16_t)(vq->avail_seen - vq->last_avail),
+		.used_behind = (uint16_t)(vq->last_avail - vq->used_idx),
+	};
+}
+
+/** vhost_split_store() - end a loop, or interrupt it for a function that works on the ring itself
+ */
+static always_inline void vhost_split_store(struct vhost_vq *vq, const struct vhost_split_hot *hot)
+{
+	vq->hint = hot->hint;
+	vq->last_avail = (uint16_t)hot->next;
+	vq->used_idx = (uint16_t)(hot->next - hot->used_behind);
+}
+
+/** vhost_split_hot_head() - the next head; only if one is known to be available */
+static always_inline uint32_t vhost_split_hot_head(const struct vhost_split_hot *hot)
+{
+	return ring_load_relaxed16(hot->avail + 2u * (hot->next & hot->mask));
+}
+
+/** vhost_split_hot_take() - complete the next buffer and go on to the one behind it */
+static always_inline void vhost_split_hot_take(struct vhost_split_hot *hot, uint32_t head,
+                                               uint32_t len)
+{
+	uint64_t elem = htole64((uint64_t)len << 32 | head);
+
+	memcpy(hot->used + 8u * ((hot->next - hot->used_behind) & hot->mask), &elem, sizeof(elem));
+	hot->next++;
+}
+
 /** vhost_split_publish() - let the guest see the used entries written so far */
 static always_inline void vhost_split_publish(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {

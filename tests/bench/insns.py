@@ -18,15 +18,15 @@ from pathlib import Path
 
 BURSTS, BURST = 60, 100  # frames: BURSTS * BURST; BURST as in insns.c
 CEILINGS = {
-    "split-64": 100000,
-    "split-1518": 100000,
-    "split-64-alternating": 100000,
-    "split-64-own-macs": 100000,
-    "split-64-chained": 100000,
-    "split-1518-mergeable": 100000,
-    "packed-64": 100000,
-    "packed-1518": 100000,
-    "packed-64-chained": 100000,
+    "split-64": 209,
+    "split-1518": 380,
+    "split-64-alternating": 400,
+    "split-64-own-macs": 222,
+    "split-64-chained": 1455,
+    "split-1518-mergeable": 2150,
+    "packed-64": 234,
+    "packed-1518": 405,
+    "packed-64-chained": 1475,
 }
 
 
