@@ -48,7 +48,7 @@ enum vfe_verdict {
 enum vfe_verdict vfe_frame_check(const void *frame, uint32_t len, uint32_t *ret_id,
                                  uint64_t *ret_seq);
 
-#define VFE_MAX_STREAMS 64
+#define VFE_MAX_STREAMS 256
 
 struct vfe_seen {
 	uint32_t id;

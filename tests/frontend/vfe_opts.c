@@ -333,7 +333,7 @@ static bool device_option(int c, struct vfe_opts *o)
 		                              cfg->protocol_features);
 		break;
 	case O_QUEUES:
-		cfg->n_pairs = (uint16_t)number("--queues", optarg, 1, 16);
+		cfg->n_pairs = (uint16_t)number("--queues", optarg, 1, 128);
 		break;
 	case O_ENABLED:
 		cfg->n_enabled = (uint16_t)number("--enabled", optarg, 1, 16);

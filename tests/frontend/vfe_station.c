@@ -255,7 +255,7 @@ int vfe_station_churn(struct vfe_station *s)
 
 int vfe_station_idle(struct vfe_station *const *stations, uint32_t n)
 {
-	struct vfe_ring *rings[64];
+	struct vfe_ring *rings[2 * 2 * 128];
 	uint32_t n_rings = 0;
 	int ret;
 
@@ -271,7 +271,7 @@ int vfe_station_idle(struct vfe_station *const *stations, uint32_t n)
 	for (uint32_t i = 0; i < n; i++) {
 		struct vfe *v = stations[i]->v;
 
-		for (uint32_t k = 0; k < v->n_rings && n_rings < 64; k++)
+		for (uint32_t k = 0; k < v->n_rings && n_rings < 2 * 2 * 128; k++)
 			rings[n_rings++] = &v->rings[k];
 	}
 	ret = vfe_wait(rings, n_rings, 10);

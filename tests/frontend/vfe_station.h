@@ -25,7 +25,7 @@ struct vfe_station {
 	uint64_t given_up;        /* pair: sent, not arrived, no longer waited for */
 	uint64_t progress_us;     /* pair: last time a frame went or came */
 	uint64_t started_us;
-	uint64_t pair_seq[16];
+	uint64_t pair_seq[128];
 	char *frame; /* scratch, VFE_HOST_MTU_MAX + 64 bytes */
 };
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from vx.base import binary, run, wait_for
+from vx.base import binary, run, sanitized, wait_for
 from vx.topo import guest_mac
 
 from rawfe import RawFrontEnd
@@ -201,6 +201,24 @@ def test_sixteen_queue_pairs_and_sixty_four_regions(topo):
     Vfe(topo, topo.socket(0), "pair", peer_socket=topo.socket(1), mac=guest_mac(0),
         peer_mac=guest_mac(1), both=True, count=5000, size="60-1514", queues=16, regions=64,
         mem=128, tx_mix=True, timeout_ms=30000).result(40)
+
+
+def test_hundred_and_twenty_eight_queue_pairs(topo):
+    """The most there can be: all of them run, and cost the daemon little memory."""
+    daemon = topo.daemon(ports=[topo.port(i, queues=128) for i in (0, 1)],
+                         workers=({"cpu": 0}, {"cpu": 1})).start()
+    before, fds = daemon.own_memory(), daemon.fds()
+    pair = Vfe(topo, topo.socket(0), "pair", peer_socket=topo.socket(1), mac=guest_mac(0),
+               peer_mac=guest_mac(1), both=True, count=20000, size="60-1514", queues=128, ring=64,
+               window=32, timeout_ms=60000)
+    pair.ready(30)
+    used, held = daemon.own_memory() - before, daemon.fds() - fds
+    print(f"{used >> 10} KiB and {held} descriptors for 2 x 128 queue pairs")
+    pair.result(60)
+    assert sanitized() or used < 8 << 20
+    for name in ("vm0", "vm1"):
+        wait_port(daemon, name, state="listening")
+    assert daemon.fds() <= fds + 2
 
 
 def test_largest_ring(topo):

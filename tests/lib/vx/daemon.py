@@ -203,11 +203,11 @@ class Daemon:
     def own_memory(self):
         """Resident bytes of all that the daemon has mapped (heap, stacks, AF_XDP frame memory,
         rings, program, libraries) but the guests' memory, which QEMU names
-        "memfd:memory-backend-memfd"."""
+        "memfd:memory-backend-memfd" and vfe "memfd:vfe-guest"."""
         total, counted = 0, True
         for line in Path(f"/proc/{self.pid}/smaps").read_text().splitlines():
             if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
-                counted = "memory-backend-memfd" not in line
+                counted = "memory-backend-memfd" not in line and "vfe-guest" not in line
             elif counted and line.startswith("Rss:"):
                 total += int(line.split()[1]) * 1024
         return total
