@@ -134,7 +134,7 @@ static int check_config(const struct vhost_dev_config *c)
 
 static struct vhost_kept *kept_new(uint32_t n)
 {
-	struct vhost_kept *kept = aligned_alloc(alignof(*kept), n * sizeof(*kept));
+	struct vhost_kept *kept = aligned_alloc(alignof(struct vhost_kept), n * sizeof(*kept));
 
 	if (kept)
 		memset(kept, 0, n * sizeof(*kept));

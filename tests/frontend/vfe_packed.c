@@ -56,7 +56,7 @@ static void packed_empty(struct vfe_ring *r)
 	r->avail_slot = r->used_slot = 0;
 	r->avail_wrap = r->used_wrap = true;
 	r->n_held = 0;
-	r->base = WRAP << 16 | WRAP;
+	r->base = (uint32_t)WRAP << 16 | WRAP;
 	packed_want_call(r, false);
 }
 

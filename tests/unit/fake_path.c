@@ -234,19 +234,18 @@ uint16_t fp_desc(struct fp_ring *r, uint64_t gpa, uint32_t len, uint16_t flags, 
 /* The table of a split chain becomes that of a packed one: in order, without links. */
 static uint32_t pack_table(struct fp_ring *r, uint64_t gpa, uint32_t len)
 {
-	struct vring_desc *table = (struct vring_desc *)(void *)fp_host(r->owner, gpa);
+	uint8_t *table = fp_host(r->owner, gpa); /* of any alignment */
 	struct vring_packed_desc out[FP_RING];
-	uint32_t n = 0, i = 0;
+	struct vring_desc in = {0};
+	uint32_t n = 0;
 
 	do {
+		memcpy(&in, table + in.next * sizeof(in), sizeof(in));
 		out[n++] = (struct vring_packed_desc){
-			.addr = table[i].addr,
-			.len = table[i].len,
-			.flags = table[i].flags & (VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT)};
-		if (!(table[i].flags & VRING_DESC_F_NEXT))
-			break;
-		i = table[i].next;
-	} while (n < FP_RING && i < len / sizeof(*table));
+			.addr = in.addr,
+			.len = in.len,
+			.flags = in.flags & (VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT)};
+	} while (in.flags & VRING_DESC_F_NEXT && n < FP_RING && in.next < len / sizeof(in));
 	memcpy(table, out, n * sizeof(*out));
 	return n * (uint32_t)sizeof(*out);
 }

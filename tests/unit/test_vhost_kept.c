@@ -16,7 +16,6 @@
 struct model {
 	struct vhost_vq vq;
 	struct vhost_vq_map map;
-	struct vhost_mem mem; /* no regions: every ring is at the same place */
 	struct vring_packed_desc slots[MAX_SIZE];
 	struct vring_packed_desc_event driver, device;
 	struct vhost_kept kept;
@@ -33,6 +32,8 @@ struct model {
 	bool lifo; /* the driver gives the id that came back last to the next buffer */
 	uint16_t free_ids[MAX_SIZE];
 };
+
+static const struct vhost_mem no_regions; /* every ring is at the same place */
 
 static uint32_t dice(struct model *m, uint32_t n)
 {
@@ -66,7 +67,7 @@ static void model_new(struct model *m, uint32_t seed, uint32_t size)
 	*m = (struct model){.seed = seed, .lifo = seed % 2};
 	m->map = (struct vhost_vq_map){.packed = true,
 	                               .size = size,
-	                               .mem = &m->mem,
+	                               .mem = &no_regions,
 	                               .packed_desc = m->slots,
 	                               .driver_event = &m->driver,
 	                               .device_event = &m->device,
