@@ -182,7 +182,7 @@ def _panel(axis, group, unit, rows, samples):
                 used |= {st} if dots else set()
     axis.set_xticks(range(len(rows)), [r["title"].replace(", ", "\n") for r in rows], fontsize=7)
     axis.set_ylabel("ns, lower is better" if unit == "ns" else f"{unit}, higher is better")
-    axis.set_title(f"{GROUPS.get(group, group)} (bars: medians of steady samples, or of all)", fontsize=9)
+    axis.set_title(f"{GROUPS.get(group, group)}\n(bars: medians of steady samples, or of all)", fontsize=9)
     axis.set_ylim(bottom=0)
     axis.grid(axis="y", alpha=0.3)
     axis.legend(fontsize=7)
