@@ -314,15 +314,17 @@ static uint32_t fwd_discard(struct fwd *f, struct fwd_guest_source *src,
 	struct vhost_vq *vq = src->vq;
 	uint32_t i;
 
-	for (i = 0; i < FWD_BURST; i++) {
+	f->work = 0;
+	for (i = 0; i < FWD_BURST && f->work < FWD_WORK; i++) {
 		struct vhost_cursor cursor = vhost_ring_cursor(vq);
-		struct vhost_buf buf;
+		struct vhost_buf buf = {0};
 		enum vhost_vq_fault fault = vhost_ring_skip(vq, map, &cursor, &buf);
 
 		if (fault != VHOST_VQ_OK && fault != VHOST_VQ_EMPTY)
 			vhost_vq_fail(vq, fault);
 		if (fault != VHOST_VQ_OK)
 			break;
+		f->work += buf.slots; /* each was looked at */
 		vhost_ring_done(vq, map, buf, 0);
 	}
 	counter_add(&src->pq->from_drops[PORT_FROM_DISABLED], i);

@@ -151,7 +151,7 @@ static always_inline void vhost_packed_publish(struct vhost_vq *vq, const struct
 /**
  * vhost_packed_notify() - interrupt the guest if it asked for it
  *
- * The caller has published and then fenced, as for vhost_split_notify() (2.8.7).
+ * The caller has published and then fenced, as for vhost_split_notify() (2.8.10).
  */
 static always_inline void vhost_packed_notify(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {

@@ -312,17 +312,17 @@ static void set_place(struct vhost_vq *vq, uint16_t position)
 /*
  * The front end says both positions; vhost_packed_position() has the format. Some know of one only
  * and leave the upper half zero (DPDK's virtio-user; QEMU, when it passes on what DPDK's back end
- * said): then buffers are used up to where they are available from. The same if the halves are
- * further apart than the ring is long. @vq->base was checked against the size.
+ * said): then buffers are used up to where they are available from. The same if they cannot be used
+ * up to there: that is ahead, or more than a lap behind. @vq->base was checked against the size.
  */
 static void set_places(struct vhost_vq *vq)
 {
 	uint32_t avail = vq->base & 0xffff, used = vq->base >> 16;
-	uint32_t behind = (avail - used) & (VHOST_PACKED_WRAP - 1);
+	/* Of slots; below zero it becomes a large number. */
+	uint32_t behind = (avail & (VHOST_PACKED_WRAP - 1)) - (used & (VHOST_PACKED_WRAP - 1));
 
 	if ((avail ^ used) & VHOST_PACKED_WRAP)
-		behind = vq->size + (avail & (VHOST_PACKED_WRAP - 1)) -
-		         (used & (VHOST_PACKED_WRAP - 1));
+		behind += vq->size;
 	if (!used || behind > vq->size)
 		used = avail;
 	set_place(vq, (uint16_t)avail);

@@ -503,3 +503,22 @@ void fp_expect_drop(struct fake_path *fp, struct fp_port *p, const uint8_t *fram
 	assert_int_equal(fp_from_drops(p, why), before + 1);
 	fp_expect_returned(p, 1);
 }
+
+void fp_expect_fault(struct fake_path *fp, struct fp_port *p, struct fp_ring *r,
+                     enum vhost_vq_fault fault)
+{
+	struct fp_port *c = &fp->ports[2], *d = &fp->ports[3];
+	uint8_t frame[80];
+
+	fp->fwd->fault = false;
+	fp_run(fp, p);
+	assert_int_equal(atomic_load(&r->vq.fault), fault);
+	assert_true(fp->fwd->fault);
+	assert_int_equal(fp->fwd->n_open, 0);
+	assert_int_equal(atomic_load(&r->vq.lock), 0);
+	fp_frame(frame, sizeof(frame), d->mac, c->mac, 1);
+	fp_post(d, 1600);
+	fp_send(c, frame, sizeof(frame));
+	assert_int_equal(fp_run(fp, c), 1);
+	fp_expect_frame(d, frame, sizeof(frame));
+}

@@ -136,6 +136,9 @@ void fp_expect_returned(struct fp_port *p, uint32_t n);
 /** fp_expect_drop() - send a frame that is dropped for this reason, and for no other */
 void fp_expect_drop(struct fake_path *fp, struct fp_port *p, const uint8_t *frame, uint32_t len,
                     enum port_from_drop why);
+/** fp_expect_fault() - a burst of @p ends with ring @r given up; ports 2 and 3 do not notice */
+void fp_expect_fault(struct fake_path *fp, struct fp_port *p, struct fp_ring *r,
+                     enum vhost_vq_fault fault);
 uint64_t fp_from_drops(const struct fp_port *p, enum port_from_drop why);
 uint64_t fp_to_drops(const struct fp_port *p, enum port_to_drop why);
 

@@ -13,25 +13,6 @@ static uint8_t frame[2048];
 
 /* ---- hostile guests ------------------------------------------------------------------------- */
 
-/* The ring of @p is given up with @fault; the others still work. */
-static void expect_fault(struct fake_path *fp, struct fp_port *p, struct fp_ring *r,
-                         enum vhost_vq_fault fault)
-{
-	struct fp_port *c = &fp->ports[2], *d = &fp->ports[3];
-
-	fp->fwd->fault = false;
-	fp_run(fp, p);
-	assert_int_equal(atomic_load(&r->vq.fault), fault);
-	assert_true(fp->fwd->fault);
-	assert_int_equal(fp->fwd->n_open, 0);
-	assert_int_equal(atomic_load(&r->vq.lock), 0);
-	fp_frame(frame, 80, d->mac, c->mac, 1);
-	fp_post(d, 1600);
-	fp_send(c, frame, 80);
-	assert_int_equal(fp_run(fp, c), 1);
-	fp_expect_frame(d, frame, 80);
-}
-
 struct bad_tx {
 	const char *name;
 	struct vring_desc desc[3];
@@ -91,7 +72,7 @@ static void test_hostile_tx(void **state)
 		print_message("%s\n", rows[i].name);
 		memcpy(a->tx.desc, rows[i].desc, sizeof(rows[i].desc));
 		fp_avail(&a->tx, rows[i].head);
-		expect_fault(fp, a, &a->tx, rows[i].fault);
+		fp_expect_fault(fp, a, &a->tx, rows[i].fault);
 		fp_expect_returned(a, 0);
 		fp_free(fp);
 	}
@@ -120,8 +101,8 @@ static void test_hostile_indirect(void **state)
 		else
 			a->tx.map.indirect = false;
 		fp_avail(&a->tx, fp_desc(&a->tx, table, 48, VRING_DESC_F_INDIRECT, 0));
-		expect_fault(fp, a, &a->tx,
-		             i < ARRAY_SIZE(rows) ? rows[i].fault : VHOST_VQ_BAD_CHAIN);
+		fp_expect_fault(fp, a, &a->tx,
+		                i < ARRAY_SIZE(rows) ? rows[i].fault : VHOST_VQ_BAD_CHAIN);
 		fp_free(fp);
 	}
 }
@@ -136,12 +117,12 @@ static void test_hostile_avail_idx(void **state)
 		struct fp_port *a = &fp->ports[0], *b = &fp->ports[1];
 
 		a->tx.avail->idx = jumps[i];
-		expect_fault(fp, a, &a->tx, VHOST_VQ_BAD_AVAIL_IDX);
+		fp_expect_fault(fp, a, &a->tx, VHOST_VQ_BAD_AVAIL_IDX);
 		b->rx.avail->idx = jumps[i];
 		a = &fp->ports[2];
 		fp_frame(frame, 100, b->mac, a->mac, 1);
 		fp_send(a, frame, 100);
-		expect_fault(fp, a, &b->rx, VHOST_VQ_BAD_AVAIL_IDX);
+		fp_expect_fault(fp, a, &b->rx, VHOST_VQ_BAD_AVAIL_IDX);
 		fp_free(fp);
 	}
 }
@@ -156,7 +137,7 @@ static void test_hostile_disabled(void **state)
 	a->tx.map.enabled = false;
 	fp_send(a, frame, 100);
 	fp_avail(&a->tx, FP_RING);
-	expect_fault(fp, a, &a->tx, VHOST_VQ_BAD_HEAD);
+	fp_expect_fault(fp, a, &a->tx, VHOST_VQ_BAD_HEAD);
 	fp_expect_returned(a, 1); /* what was taken before is published */
 	fp_free(fp);
 }
@@ -219,7 +200,7 @@ static void test_too_many_parts(void **state)
 		memcpy(fp_host(a, table) + 16 * i, &d, sizeof(d));
 	}
 	fp_avail(&a->tx, fp_desc(&a->tx, table, 16 * parts, VRING_DESC_F_INDIRECT, 0));
-	expect_fault(fp, a, &a->tx, VHOST_VQ_BAD_CHAIN);
+	fp_expect_fault(fp, a, &a->tx, VHOST_VQ_BAD_CHAIN);
 	fp_free(fp);
 }
 
@@ -254,7 +235,7 @@ static void test_hostile_rx(void **state)
 		fp_avail(&b->rx, rows[i].head);
 		fp_frame(frame, 100, b->mac, a->mac, 1);
 		fp_send(a, frame, 100);
-		expect_fault(fp, a, &b->rx, rows[i].fault);
+		fp_expect_fault(fp, a, &b->rx, rows[i].fault);
 		fp_expect_nothing(b);
 		fp_expect_returned(a, 1);
 		fp_free(fp);
