@@ -82,7 +82,8 @@ void vhost_split_log_used(const struct vhost_vq *vq, const struct vhost_vq_map *
 void vhost_packed_log_used(const struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
 	const struct vring_packed_desc *ring = map->packed_desc;
-	/* A guest that makes slots available before it got them back can make it more than a lap. */
+	/* A guest that makes slots available before it got them back can make it more than a lap.
+	 */
 	uint32_t n = min_u32(vq->used_slots, map->size);
 	uint32_t first = min_u32(n, map->size - vq->first_slot);
 
