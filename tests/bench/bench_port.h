@@ -14,6 +14,11 @@
  * result is refused (bench_queue_check()). What arrived is compared byte by byte with what was
  * sent.
  *
+ * A packed ring has descriptors and completions in the same places: slot i holds buffer i for ever.
+ * Turning completions into new buffers means to read the words with length, identifier and flags of
+ * a run of slots, and to write them anew, the first one last. What a completion says is checked on
+ * the way, as nothing is left of it later.
+ *
  * Every transmit buffer is a complete frame with its slot number inside. With "touch", the sender
  * writes each cache line of a frame again before it is republished (with the value that stands
  * there, so that the check after the run holds), and the receiver reads each line: this is what a
@@ -35,22 +40,26 @@ struct bench_port_config {
 	uint32_t stride; /* bytes from buffer to buffer */
 	bool touch;
 	bool hugepages;
+	bool packed;
 };
 
 struct bench_queue {
 	/* Guest memory; read and written in every turn */
 	struct vfe_avail *avail;
 	struct vfe_used *used;
+	struct vfe_packed_desc *slots; /* packed, else NULL */
+	struct vfe_event *device_event;
 	char *bufs;
 	uint16_t mask;
-	uint16_t seen;      /* used->idx up to here was taken */
-	uint16_t published; /* avail->idx */
+	uint16_t seen;      /* buffers up to here were taken: used->idx */
+	uint16_t published; /* buffers up to here were made available: avail->idx */
 	bool touch;
 	bool rx;
 	uint32_t stride;
 	uint32_t len; /* bytes of header and frame */
 	uint64_t count;
-	uint64_t sum; /* keeps the reads of touched payload */
+	uint64_t sum;      /* keeps the reads of touched payload */
+	uint32_t disorder; /* packed: completions that are not what they must be */
 	struct vfe_ring *ring;
 };
 
@@ -78,9 +87,14 @@ uint32_t bench_queue_turn(struct bench_queue *q);
  * one) */
 void bench_queue_publish(struct bench_queue *q, uint16_t n);
 
+/** bench_packed_used() - bench_queue_used() of a packed ring */
+uint16_t bench_packed_used(struct bench_queue *q);
+
 /** bench_queue_used() - buffers used since the last turn */
-static inline uint16_t bench_queue_used(const struct bench_queue *q)
+static inline uint16_t bench_queue_used(struct bench_queue *q)
 {
+	if (q->slots)
+		return bench_packed_used(q);
 	return (uint16_t)(__atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) - q->seen);
 }
 

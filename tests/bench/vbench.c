@@ -42,6 +42,7 @@ struct options {
 	bool hugepages;
 	bool mergeable;
 	bool in_order;
+	bool packed;
 	bool fifo;
 	int cpu;
 	int cpu_b;
@@ -134,9 +135,9 @@ static int print_failure(const struct options *o, const struct vfe *v, int err)
 static void print_setting(const struct options *o)
 {
 	printf("{\"mode\": \"%s\", \"size\": %u, \"ring\": %u, \"touch\": %s, \"both\": %s, "
-	       "\"cpu\": %d, ",
+	       "\"packed\": %s, \"cpu\": %d, ",
 	       o->mode, o->size, o->ring, o->touch ? "true" : "false", o->both ? "true" : "false",
-	       o->cpu);
+	       o->packed ? "true" : "false", o->cpu);
 }
 
 static struct bench_port_config port_config(const struct options *o, const char *path,
@@ -154,6 +155,7 @@ static struct bench_port_config port_config(const struct options *o, const char 
 		.stride = o->stride,
 		.touch = o->touch,
 		.hugepages = o->hugepages,
+		.packed = o->packed,
 	};
 }
 
@@ -396,6 +398,7 @@ static void usage(FILE *out)
 	      "  --touch               write each line before sending, read each received line\n"
 	      "  --both                pair: both ways\n"
 	      "  --mergeable           negotiate MRG_RXBUF        --in-order  negotiate IN_ORDER\n"
+	      "  --packed              packed rings\n"
 	      "  --fifo                real-time priority: nothing else runs on our CPUs "
 	      "meanwhile\n"
 	      "  --hugepages           2 MiB pages for guest memory\n"
@@ -465,6 +468,9 @@ static void one_option(int c, struct options *o)
 	case 'i':
 		o->in_order = true;
 		break;
+	case 'P':
+		o->packed = true;
+		break;
 	case 'f':
 		o->fifo = true;
 		break;
@@ -507,6 +513,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{"both", no_argument, NULL, 'b'},
 		{"mergeable", no_argument, NULL, 'g'},
 		{"in-order", no_argument, NULL, 'i'},
+		{"packed", no_argument, NULL, 'P'},
 		{"fifo", no_argument, NULL, 'f'},
 		{"hugepages", no_argument, NULL, 'H'},
 		{"cpu", required_argument, NULL, 'c'},
