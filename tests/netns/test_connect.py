@@ -108,13 +108,14 @@ def test_churn(lab, churn, order):
     lab.echo.finish()
 
 
+@pytest.mark.parametrize("rings", [{}, {"packed": True, "resume": "old"}])
 @pytest.mark.parametrize("churn", ["restart", "reset", "reconnect", "disable"])
-def test_hot_churn(lab, churn):
+def test_hot_churn(lab, churn, rings):
     """The same in the middle of traffic. What was on the way may be lost, nothing else may
-    happen to it."""
+    happen to it. With packed rings the front end only knows where they were last started."""
     holdings = Holdings(lab.vhost)
     result = pair(lab, count=10000, size="60-1514", churn=churn, churn_every=300, churn_hot=True,
-                  allow_loss=True, queues=2).result(60, ok=None)
+                  allow_loss=True, queues=2, **rings).result(60, ok=None)
     untouched(result)
     holdings.same()
     lab.echo.finish()

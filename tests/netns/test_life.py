@@ -12,6 +12,7 @@ from vx.daemon import BPFFS, PREFIX, Daemon, remove_pins
 from vx.topo import guest_mac
 
 import xdp
+from rawfe import GET_FEATURES, RawFrontEnd
 from vxnet import (WIRE_MAC, Vfe, call, frame, nic, port, verdicts, wait_nic)
 
 
@@ -142,6 +143,24 @@ def test_killed_under_traffic(topo, rings):
     assert result["churns"] == 16
     for end in (result, result["peer"]):
         assert end["completed"] == end["sent"] and end["lost_at_stop"] == 0, result
+
+
+def test_features_stay_with_the_guest(topo):
+    """A guest cannot give up features. Its front end is offered them whatever the configuration
+    has come to say; another one is not."""
+    mrg_rxbuf = 1 << 15
+    daemon = topo.daemon(1).start()
+    with RawFrontEnd(topo.socket(0)).start():  # all that is offered
+        pass
+    daemon.kill()
+    daemon.config["ports"][0]["features-mask"] = 0xffffffffffffffff & ~mrg_rxbuf
+    daemon.start()
+    with RawFrontEnd(topo.socket(0)) as again:
+        assert again.ask_u64(GET_FEATURES) & mrg_rxbuf
+        again.start()
+    other = Vfe(topo, topo.socket(0), "probe")
+    assert not int(other.ready()["offered"], 16) & mrg_rxbuf
+    other.result()
 
 
 def test_swapped_addresses_after_kill(topo, wire):
