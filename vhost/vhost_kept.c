@@ -208,13 +208,31 @@ static bool is_new(const struct vhost_vq_map *map)
 	return true;
 }
 
+/* Which ring it is. Return: false if that cannot be told. */
+static bool identify(const struct vhost_vq_map *map, struct vhost_kept *ret)
+{
+	const void *const parts[] = {map->packed_desc, map->driver_event, map->device_event};
+
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		struct vhost_origin o;
+
+		if (!vhost_mem_origin(vhost_vq_table(map), parts[i], &o))
+			return false;
+		ret->dev = o.dev;
+		ret->ino = o.ino;
+		ret->at[i] = o.offset;
+	}
+	ret->size = map->size;
+	return true;
+}
+
 static bool same_ring(const struct vhost_kept *kept, const struct vhost_vq_map *map)
 {
-	struct vhost_kept now = {0};
+	struct vhost_kept now;
 
-	vhost_kept_move(&now, map);
-	return kept->dev == now.dev && kept->ino == now.ino && kept->at[0] == now.at[0] &&
-	       kept->at[1] == now.at[1] && kept->at[2] == now.at[2] && kept->size == now.size;
+	return identify(map, &now) && kept->dev == now.dev && kept->ino == now.ino &&
+	       kept->at[0] == now.at[0] && kept->at[1] == now.at[1] && kept->at[2] == now.at[2] &&
+	       kept->size == now.size;
 }
 
 bool vhost_kept_recover(const struct vhost_kept *kept, const struct vhost_vq_map *map,
@@ -239,30 +257,23 @@ bool vhost_kept_recover(const struct vhost_kept *kept, const struct vhost_vq_map
 
 void vhost_kept_move(struct vhost_kept *kept, const struct vhost_vq_map *map)
 {
-	const void *const parts[] = {map->packed_desc, map->driver_event, map->device_event};
-
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-		struct vhost_origin o = {0};
-
-		vhost_mem_origin(vhost_vq_table(map), parts[i], &o);
-		kept->dev = o.dev;
-		kept->ino = o.ino;
-		kept->at[i] = o.offset;
-	}
-	kept->size = map->size;
+	kept->valid = 0;
+	atomic_signal_fence(memory_order_seq_cst); /* all of it or nothing, should we die here */
+	if (!identify(map, kept))
+		return;
+	atomic_signal_fence(memory_order_seq_cst);
+	kept->valid = 1;
 }
 
 void vhost_kept_note(struct vhost_kept *kept, const struct vhost_vq_map *map, uint32_t base,
                      uint16_t position)
 {
 	kept->valid = 0;
-	atomic_signal_fence(memory_order_seq_cst); /* all of it or nothing, should we die here */
-	vhost_kept_move(kept, map);
+	atomic_signal_fence(memory_order_seq_cst);
 	kept->base = base;
 	atomic_store_explicit(&kept->last, (uint32_t)position << 16 | position,
 	                      memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
-	kept->valid = 1;
+	vhost_kept_move(kept, map);
 }
 
 void vhost_kept_forget(struct vhost_kept *kept)

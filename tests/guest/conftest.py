@@ -2,7 +2,7 @@
 """Fixtures of the guest layer."""
 import pytest
 
-from vx.topo import Topology
+from vx.topo import WIRE, Topology
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +18,21 @@ def topology(request):
         topo.finish = close
         return topo
     return make
+
+
+@pytest.fixture(scope="module")
+def lab(request, topology):
+    """A daemon and two guests that reach the wire, for all tests of a module. GUESTS in the module:
+    what vx.guest.Guest is to be told of each."""
+    topo = topology(request.module.__name__.removeprefix("test_"))
+    try:
+        topo.vhost = topo.daemon(2).start()
+        topo.vms = [topo.guest(i, **keys).start(wait=False)
+                    for i, keys in enumerate(getattr(request.module, "GUESTS", ({}, {})))]
+        for vm in topo.vms:
+            vm.wait_boot()
+        for vm in topo.vms:
+            vm.wait_ping(WIRE)
+        yield topo
+    finally:
+        topo.finish()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Daemon restarts, daemon crashes, guest reboots, QEMU crashes: traffic comes back, and nobody
-else notices."""
+else notices. One guest has split rings, the other packed ones."""
+import json
 import re
 import time
 
@@ -11,17 +12,7 @@ from vx.net import Capture
 from vx.topo import HOST, WIRE, guest_mac
 
 
-@pytest.fixture(scope="module")
-def lab(topology):
-    topo = topology("reconnect")
-    try:
-        topo.vhost = topo.daemon(2).start()
-        topo.vms = topo.guests(2)
-        for vm in topo.vms:
-            vm.wait_ping(WIRE)
-        yield topo
-    finally:
-        topo.finish()
+GUESTS = {"device": "packed=off"}, {"device": "packed=on"}
 
 
 def all_reachable(lab):
@@ -36,6 +27,9 @@ def all_reachable(lab):
 
 def test_before(lab):
     all_reachable(lab)
+    for i, packed in ((0, False), (1, True)):
+        acked = re.findall(rf"port vm{i}: features (.*)", lab.vhost.log.read_text())
+        assert ("RING_PACKED" in acked[-1].split()) is packed
 
 
 def test_daemon_restart(lab):
@@ -51,6 +45,54 @@ def test_daemon_killed(lab):
         lab.vhost.kill()
         lab.vhost.start()
         all_reachable(lab)
+    assert "vm1: ring 1: goes on at its own position" in lab.vhost.log.read_text()
+
+
+def longest_gap(intervals):
+    """Seconds without a byte in a row"""
+    longest = gap = 0
+    for interval in intervals:
+        gap = gap + interval["sum"]["seconds"] if interval["sum"]["bytes"] == 0 else 0
+        longest = max(longest, gap)
+    return longest
+
+
+@pytest.mark.parametrize("direction", ["out", "in"])
+def test_daemon_killed_under_load(lab, direction):
+    """kill -9 while both guests send, or receive, all that TCP can: the streams go on. What is
+    measured is how long nothing moved, from the guests' view."""
+    seconds, runs = 6, []
+    servers = [lab.wire.iperf_server(lab.workdir / f"iperf-{direction}{i}.log", 5210 + i)
+               for i in range(2)]
+    for i, vm in enumerate(lab.vms):
+        runs.append(vm.channel.send(f"iperf3 -J -i 0.1 -c {WIRE} -p {5210 + i} -t {seconds}"
+                                    f"{' -R' if direction == 'in' else ''}", 60))
+    time.sleep(2)
+    lab.vhost.kill()
+    lab.vhost.start()
+    for vm, run, rings in zip(lab.vms, runs, ("split", "packed")):
+        status, text = vm.channel.result(run, 90)
+        assert status == 0, text[-500:]
+        report = json.loads(text)
+        gap = longest_gap(report["intervals"])
+        print(f"daemon killed, guest with {rings} rings {direction}: {gap:.1f} s without a byte, "
+              f"{report['end']['sum_received']['bits_per_second'] / 1e6:.0f} Mb/s on the whole")
+        assert gap < seconds - 3, f"{rings}: nothing came back for {gap} s"
+        assert report["intervals"][-1]["sum"]["bytes"] or report["intervals"][-2]["sum"]["bytes"]
+    for server in servers:
+        server.stop()
+    all_reachable(lab)
+
+
+def test_guests_reset_while_no_daemon_runs(lab):
+    """Their rings are new ones at the same place, which the next daemon has to see."""
+    lab.vhost.kill()
+    try:
+        for vm in lab.vms:
+            vm.reset()
+    finally:
+        lab.vhost.start()
+    all_reachable(lab)
 
 
 def test_while_no_daemon_runs(lab):
@@ -112,9 +154,18 @@ def test_qemu_killed(lab):
     all_reachable(lab)
 
 
-def test_driver_unbound_and_bound(lab):
+@pytest.mark.parametrize("i", [0, 1])
+def test_driver_unloaded_and_loaded(lab, i):
+    vm = lab.vms[i]
+    vm.run("rmmod virtio_net; insmod /modules/virtio_net.ko; sleep 0.5; nic=$(cat /tmp/nic); "
+           f"ip link set $nic up; ip addr add {vm.ip} dev $nic")
+    all_reachable(lab)
+
+
+@pytest.mark.parametrize("i", [0, 1])
+def test_driver_unbound_and_bound(lab, i):
     """The guest's driver stops the device and starts it anew, twice."""
-    a = lab.vms[0]
+    a = lab.vms[i]
     for _ in range(2):
         a.run("nic=$(cat /tmp/nic); dev=$(basename $(readlink /sys/class/net/$nic/device)); "
               "echo $dev >/sys/bus/virtio/drivers/virtio_net/unbind; sleep 0.5; "
@@ -142,13 +193,14 @@ def test_log_is_clean(lab):
     assert not re.search(r"sanitizer|assert", text, re.I), text
 
 
-def test_daemon_connects_to_qemu(topology):
+@pytest.mark.parametrize("device", ["packed=off", "packed=on"])
+def test_daemon_connects_to_qemu(topology, device):
     """listen: false. The daemon is there first and keeps trying; QEMU restarts, it comes back."""
     with topology("client") as topo:
         port = topo.port(0, listen=False)
         daemon = topo.daemon(ports=[port]).start()
         time.sleep(0.5)
-        vm = topo.guest(0, server=True).start()
+        vm = topo.guest(0, server=True, device=device).start()
         topo.wire.wait_ping(vm.address, 15)
         vm.process.kill()
         vm.start()

@@ -13,19 +13,6 @@ idle_only_when_plain = pytest.mark.skipif(
     bool(base.sanitized()), reason="idle cost is measured in the release build")
 
 
-@pytest.fixture(scope="module")
-def lab(topology):
-    topo = topology("resources")
-    try:
-        topo.vhost = topo.daemon(2).start()
-        topo.vms = topo.guests(2)
-        for vm in topo.vms:
-            vm.wait_ping(WIRE)
-        yield topo
-    finally:
-        topo.finish()
-
-
 @idle_only_when_plain
 def test_idle_daemon_takes_no_cpu_time(lab):
     """Ten seconds with two guests connected: not one clock tick. The guests' own chatter

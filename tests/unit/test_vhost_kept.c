@@ -16,8 +16,7 @@
 struct model {
 	struct vhost_vq vq;
 	struct vhost_vq_map map;
-	struct vring_packed_desc slots[MAX_SIZE];
-	struct vring_packed_desc_event driver, device;
+	struct vring_packed_desc *slots;
 	struct vhost_kept kept;
 	/* Driver */
 	uint32_t avail, used; /* slots since the start */
@@ -33,7 +32,8 @@ struct model {
 	uint16_t free_ids[MAX_SIZE];
 };
 
-static const struct vhost_mem no_regions; /* every ring is at the same place */
+/* All rings lie here, at the same place. */
+static struct vhost_mem *mem;
 
 static uint32_t dice(struct model *m, uint32_t n)
 {
@@ -53,7 +53,7 @@ static uint16_t used_flags(const struct model *m, uint32_t at)
 
 static void ring_reset(struct model *m)
 {
-	memset(m->slots, 0, sizeof(m->slots));
+	memset(m->slots, 0, MAX_SIZE * sizeof(*m->slots));
 	m->avail = m->used = m->n_order = 0;
 	m->n_free = m->map.size;
 	for (uint16_t i = 0; i < m->map.size; i++) {
@@ -64,13 +64,13 @@ static void ring_reset(struct model *m)
 
 static void model_new(struct model *m, uint32_t seed, uint32_t size)
 {
-	*m = (struct model){.seed = seed, .lifo = seed % 2};
+	*m = (struct model){.seed = seed, .lifo = seed % 2, .slots = (void *)mem->regions[0].host};
 	m->map = (struct vhost_vq_map){.packed = true,
 	                               .size = size,
-	                               .mem = &no_regions,
+	                               .mem = mem,
 	                               .packed_desc = m->slots,
-	                               .driver_event = &m->driver,
-	                               .device_event = &m->device,
+	                               .driver_event = (void *)(m->slots + MAX_SIZE),
+	                               .device_event = (void *)(m->slots + MAX_SIZE + 1),
 	                               .call_fd = -1,
 	                               .kept = &m->kept.last};
 	ring_reset(m);
@@ -432,6 +432,24 @@ static void garbage(void **state)
 	}
 }
 
+static int group_setup(void **state)
+{
+	const struct vhost_region_desc desc = {.gpa = 0x1000, .size = 8192, .uva = 0x1000};
+	int fd = make_memfd(8192);
+	int err = vhost_mem_new(&desc, &fd, 1, &mem, NULL);
+
+	(void)state;
+	close(fd);
+	return err;
+}
+
+static int group_teardown(void **state)
+{
+	(void)state;
+	vhost_mem_free(mem);
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -441,5 +459,5 @@ int main(void)
 		cmocka_unit_test(another_ring),
 		cmocka_unit_test(garbage),
 	};
-	return cmocka_run_group_tests_name("vhost_kept", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("vhost_kept", tests, group_setup, group_teardown);
 }
