@@ -32,13 +32,14 @@
 #include "port.h"
 #include "vhost_ring.h"
 
-#define FWD_BURST       128  /* frames from one source before the next one's turn */
-#define FWD_MAX_OPEN    64   /* rings open at a time; more are flushed in between */
-#define FWD_MAX_UPLINKS 16   /* nic queues with unflushed frames, likewise */
-#define FWD_HEAD        64   /* bytes of a frame that the slow path copies before it decides */
-#define FWD_MAX_BUFS    1024 /* receive buffers for one frame */
-#define FWD_MAX_SEGS    2048 /* parts of one frame, or of the buffers for it */
-#define FWD_WORK        8192 /* parts and 256-byte blocks that a burst's slow frames may cost */
+#define FWD_BURST       128   /* frames from one source before the next one's turn */
+#define FWD_MAX_OPEN    64    /* rings open at a time; more are flushed in between */
+#define FWD_MAX_UPLINKS 16    /* nic queues with unflushed frames, likewise */
+#define FWD_HEAD        64    /* bytes of a frame that the slow path copies before it decides */
+#define FWD_MAX_BUFS    1024  /* receive buffers for one frame */
+#define FWD_FEW_SEGS    2048  /* parts of one frame, or of the buffers for it, with usual rings */
+#define FWD_MAX_SEGS    33280 /* with rings of 32768: a whole ring, and each region left once */
+#define FWD_WORK        8192  /* parts and 256-byte blocks that a burst's slow frames may cost */
 #define FWD_STALL_NS    10000000ull /* a nic queue that takes nothing for so long: drop, not wait */
 #define FWD_ETH_HLEN    14u
 #define FWD_VLAN_HLEN   4u

@@ -160,6 +160,16 @@ void fwd_flush_uplinks(struct fwd *f)
 	f->uplink_shared = false;
 }
 
+/*
+ * A chain may be as long as its ring (virtio 1.3, 2.7.5.3.1). QEMU's rings have 1024 entries at
+ * most; only who has larger ones may keep a worker busy for longer with one frame.
+ */
+static uint32_t fwd_max_segs(const struct vhost_vq_map *map)
+{
+	return map->size <= FWD_FEW_SEGS / 2 ? FWD_FEW_SEGS
+	                                     : map->size + (FWD_MAX_SEGS - VHOST_VQ_MAX_SIZE);
+}
+
 /* ---- to a guest ----------------------------------------------------------------------------- */
 
 /*
@@ -227,7 +237,7 @@ static struct vhost_vq *fwd_frame_ring(const struct port *port, const struct por
 /* Deliver a frame to a port's guest. Drops are counted where they belong. */
 static void fwd_to_guest(struct fwd *f, struct port *port, const struct fwd_frame *frame)
 {
-	struct vhost_segs room = {.seg = f->buf_segs, .max = FWD_MAX_SEGS};
+	struct vhost_segs room = {.seg = f->buf_segs};
 	const struct port_rxset *set = fwd_rxset(port);
 	uint8_t hdr[FWD_HDR] = {0};
 	struct vhost_seg hdr_seg = {.base = hdr};
@@ -241,6 +251,7 @@ static void fwd_to_guest(struct fwd *f, struct port *port, const struct fwd_fram
 		return;
 	}
 	map = vq->open_map;
+	room.max = fwd_max_segs(map);
 	n = fwd_gather(f, port, vq, map, frame->len + map->hdr_len, &room);
 	f->work += 1 + room.n + frame->len / 256;
 	if (!n)
@@ -473,7 +484,7 @@ static enum fwd_result fwd_guest_segs(struct fwd *f, struct fwd_guest_source *sr
 enum fwd_result fwd_guest_slow(struct fwd *f, struct fwd_guest_source *src,
                                const struct vhost_vq_map *map)
 {
-	struct vhost_segs segs = {.seg = f->frame_segs + 1, .max = FWD_MAX_SEGS};
+	struct vhost_segs segs = {.seg = f->frame_segs + 1, .max = fwd_max_segs(map)};
 	struct vhost_cursor cursor = vhost_ring_cursor(src->vq);
 	enum vhost_vq_fault fault;
 	enum fwd_result result;

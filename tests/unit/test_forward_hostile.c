@@ -9,7 +9,7 @@
 
 #include "fake_path.h"
 
-static uint8_t frame[2048];
+static uint8_t frame[VHOST_VQ_MAX_SIZE];
 
 /* ---- hostile guests ------------------------------------------------------------------------- */
 
@@ -182,12 +182,47 @@ static void test_work_is_bounded(void **state)
 	fp_free(fp);
 }
 
+/* A chain as long as the largest ring, of one byte each, none beside the next: forwarded whole. */
+static void test_longest_chain(void **state)
+{
+	struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
+	struct fp_port *a = &fp->ports[0], *b = &fp->ports[1];
+	const uint32_t parts = VHOST_VQ_MAX_SIZE;
+	uint64_t table = fp_alloc(a, 16 * parts), gpa = fp_alloc(a, 2 * parts);
+
+	(void)state;
+	/* Its first entries lie in the small ring that is there. */
+	a->tx.map.size = parts;
+	fp_frame(frame, parts - 12u, b->mac, a->mac, 1);
+	for (uint32_t i = 0; i < parts; i++) {
+		/* Bytes from the end to the beginning */
+		uint32_t at = 2 * (parts - 1 - i);
+		struct vring_desc d = {.addr = gpa + at,
+		                       .len = 1,
+		                       .flags = i + 1 < parts ? VRING_DESC_F_NEXT : 0,
+		                       .next = (uint16_t)(i + 1)};
+
+		memcpy(fp_host(a, table) + 16 * i, &d, sizeof(d));
+		fp_host(a, gpa)[at] = i < 12u ? 0 : frame[i - 12u];
+	}
+	for (uint32_t n = 0; n < 3; n++) {
+		for (uint32_t i = 0; i < 17; i++)
+			fp_post(b, 2048);
+		fp_avail(&a->tx, fp_desc(&a->tx, table, 16 * parts, VRING_DESC_F_INDIRECT, 0));
+	}
+	for (uint32_t n = 0; n < 3; n++) {
+		assert_int_equal(fp_run(fp, a), 1); /* that is enough for one burst */
+		fp_expect_frame(b, frame, parts - 12u);
+	}
+	fp_free(fp);
+}
+
 /* More parts than any frame has. */
 static void test_too_many_parts(void **state)
 {
 	struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
 	struct fp_port *a = &fp->ports[0];
-	const uint32_t parts = FWD_MAX_SEGS + 1;
+	const uint32_t parts = FWD_FEW_SEGS + 1;
 	uint64_t gpa = fp_alloc(a, parts), table = fp_alloc(a, 16 * parts);
 
 	(void)state;
@@ -248,7 +283,7 @@ int main(void)
 		cmocka_unit_test(test_hostile_tx),        cmocka_unit_test(test_hostile_indirect),
 		cmocka_unit_test(test_hostile_avail_idx), cmocka_unit_test(test_hostile_disabled),
 		cmocka_unit_test(test_work_is_bounded),   cmocka_unit_test(test_too_many_parts),
-		cmocka_unit_test(test_hostile_rx),
+		cmocka_unit_test(test_longest_chain),     cmocka_unit_test(test_hostile_rx),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -242,7 +242,7 @@ static void receive_buffers_of_one_byte(void **state)
 {
 	struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
 	struct fp_port *a = &fp->ports[0], *b = &fp->ports[1];
-	const uint32_t parts = FWD_MAX_SEGS + 1;
+	const uint32_t parts = FWD_FEW_SEGS + 1;
 	uint64_t gpa = fp_alloc(b, parts), table = fp_alloc(b, 16 * parts);
 
 	(void)state;
