@@ -74,7 +74,11 @@ class Channel:
 
     def __init__(self, path):
         self._sock = socket.socket(socket.AF_UNIX)
-        self._sock.connect(str(path))
+        try:
+            self._sock.connect(str(path))
+        except OSError:
+            self._sock.close()
+            raise
         self._sock.setblocking(False)
         self._buffer = b""
         self._serial = 0
@@ -227,12 +231,18 @@ class Guest:
         with suppress(FileNotFoundError):
             self._agent.unlink()
         self.process = Process(self.name, self.argv(), self.workdir / f"{self.name}.qemu")
-        wait_for(lambda: self.process.require_alive() and self._agent.exists(), 10,
+        wait_for(lambda: self.process.require_alive() and self._open_channel(), 10,
                  f"channel of {self.name}")
-        self.channel = Channel(self._agent)
         if wait:
             self.wait_boot()
         return self
+
+    def _open_channel(self):
+        # The file may be there before QEMU listens.
+        with suppress(FileNotFoundError, ConnectionRefusedError):
+            self.channel = Channel(self._agent)
+            return True
+        return False
 
     def wait_boot(self, timeout=60):
         """Until the agent in the guest says hello."""
