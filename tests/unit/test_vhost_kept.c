@@ -432,6 +432,62 @@ static void garbage(void **state)
 	}
 }
 
+/* ---- a device ---- */
+
+static struct ring_fds start_packed(struct rig *rig)
+{
+	fe_negotiate(rig, fe_features() | VHOST_BIT(VIRTIO_F_RING_PACKED));
+	fe_mem_table(rig);
+	return fe_start_ring(rig, 1, 256, VHOST_KEPT_FRESH);
+}
+
+/*
+ * The front end says each time what it said first. It is right after a stop that was answered, and
+ * wrong after the loss of a connection or of the whole device.
+ */
+static void device_goes_on(void **state)
+{
+	struct rig *rig = *state;
+	struct vhost_kept *kept = aligned_alloc(CACHE_LINE, 4 * sizeof(*kept));
+	struct vring_packed_desc *slots = (void *)(rig->guest + RIG_RING_SPAN + RIG_DESC);
+	struct vhost_dev_config config;
+
+	assert_non_null(kept);
+	memset(kept, 0, 4 * sizeof(*kept));
+	rig_config(&config, 2);
+	config.kept = kept;
+	for (int i = 0; i < 256; i++)
+		slots[i] = (struct vring_packed_desc){.addr = RIG_GPA, .flags = VHOST_PACKED_AVAIL};
+	for (int life = 0; life < 3; life++) {
+		struct ring_fds fds;
+		struct vhost_vq *vq;
+
+		if (life == 1) {
+			vhost_dev_detach(rig->dev); /* the connection was lost */
+			rig_attach(rig);
+		} else {
+			rig_renew(rig, &config); /* the process was */
+		}
+		fds = start_packed(rig);
+		vq = vhost_dev_vq(rig->dev, 1);
+		assert_int_equal(vq->last_avail, 10 * life);
+		assert_int_equal(vq->used_idx, 10 * life);
+		assert_int_equal(vq->avail_bits, VHOST_PACKED_AVAIL);
+		for (int i = 0; i < 10; i++)
+			vhost_packed_take(vq, vhost_vq_get_map(vq), 0, 0);
+		vhost_packed_publish(vq, vhost_vq_get_map(vq));
+		vq->used_slots = 0;
+		close_ring_fds(fds);
+	}
+	assert_int_equal(fe_get_base(rig, 1), 0x801e801e);
+	close_ring_fds(fe_start_ring(rig, 1, 256, VHOST_KEPT_FRESH));
+	assert_int_equal(vhost_dev_vq(rig->dev, 1)->last_avail, 0);
+	assert_int_equal(rig->n_warn, 0);
+	vhost_dev_free(rig->dev);
+	rig->dev = NULL;
+	free(kept);
+}
+
 static int group_setup(void **state)
 {
 	const struct vhost_region_desc desc = {.gpa = 0x1000, .size = 8192, .uva = 0x1000};
@@ -458,6 +514,7 @@ int main(void)
 		cmocka_unit_test(ring_is_new),
 		cmocka_unit_test(another_ring),
 		cmocka_unit_test(garbage),
+		cmocka_unit_test_setup_teardown(device_goes_on, rig_setup, rig_teardown),
 	};
 	return cmocka_run_group_tests_name("vhost_kept", tests, group_setup, group_teardown);
 }
