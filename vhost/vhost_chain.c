@@ -129,13 +129,24 @@ static enum vhost_vq_fault chain_add(struct vhost_vq *vq, const struct vhost_vq_
 	return VHOST_VQ_OK;
 }
 
+/*
+ * Is the walk over? Not for a part that cannot be used yet: the others are looked at all the same,
+ * so that all that is missing gets listed at once.
+ */
+static bool chain_ends(enum vhost_vq_fault fault, enum vhost_vq_fault *result)
+{
+	if (fault == VHOST_VQ_WAIT)
+		*result = fault;
+	return fault != VHOST_VQ_OK && fault != VHOST_VQ_WAIT;
+}
+
 /* A split table is a chain of its own; of a packed one every entry counts, in its order. */
 static enum vhost_vq_fault chain_indirect(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                           const struct vhost_desc *outer, bool write,
                                           struct vhost_segs *segs)
 {
+	enum vhost_vq_fault fault, result = VHOST_VQ_OK;
 	uint32_t n = outer->len / sizeof(struct vring_desc);
-	enum vhost_vq_fault fault;
 	const uint8_t *table;
 	uint32_t i = 0, len = outer->len;
 
@@ -164,20 +175,20 @@ static enum vhost_vq_fault chain_indirect(struct vhost_vq *vq, const struct vhos
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return VHOST_VQ_BAD_CHAIN;
 		fault = chain_add(vq, map, &d, write, segs);
-		if (fault != VHOST_VQ_OK)
+		if (chain_ends(fault, &result))
 			return fault;
 		if (map->packed) {
 			i++;
 			continue;
 		}
 		if (!(d.flags & VRING_DESC_F_NEXT))
-			return VHOST_VQ_OK;
+			return result;
 		i = d.next;
 		if (i >= n)
 			return VHOST_VQ_BAD_CHAIN;
 	}
 	/* Split: a loop, with more links than entries. */
-	return map->packed ? VHOST_VQ_OK : VHOST_VQ_BAD_CHAIN;
+	return map->packed ? result : VHOST_VQ_BAD_CHAIN;
 }
 
 static enum vhost_vq_fault chain_part(struct vhost_vq *vq, const struct vhost_vq_map *map,
@@ -192,6 +203,7 @@ static enum vhost_vq_fault chain_part(struct vhost_vq *vq, const struct vhost_vq
 static enum vhost_vq_fault chain_walk_split(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                             uint16_t head, bool write, struct vhost_segs *segs)
 {
+	enum vhost_vq_fault result = VHOST_VQ_OK;
 	uint32_t i = head;
 
 	for (uint32_t walked = 0; walked < map->size; walked++) {
@@ -202,8 +214,10 @@ static enum vhost_vq_fault chain_walk_split(struct vhost_vq *vq, const struct vh
 			return VHOST_VQ_BAD_HEAD;
 		d = vhost_split_desc(map->desc, i);
 		fault = chain_part(vq, map, &d, write, segs);
-		if (fault != VHOST_VQ_OK || !(d.flags & VRING_DESC_F_NEXT))
+		if (chain_ends(fault, &result))
 			return fault;
+		if (!(d.flags & VRING_DESC_F_NEXT))
+			return result;
 		i = d.next;
 	}
 	return VHOST_VQ_BAD_CHAIN;
@@ -213,6 +227,7 @@ static enum vhost_vq_fault chain_walk_packed(struct vhost_vq *vq, const struct v
                                              uint16_t slot, bool write, struct vhost_segs *segs,
                                              uint16_t *ret_id, uint16_t *ret_slots)
 {
+	enum vhost_vq_fault result = VHOST_VQ_OK;
 	uint32_t i = slot;
 
 	for (uint32_t walked = 1; walked <= map->size; walked++) {
@@ -220,12 +235,12 @@ static enum vhost_vq_fault chain_walk_packed(struct vhost_vq *vq, const struct v
 		struct vhost_desc d = chain_desc_of(vhost_packed_gpa(map, (uint16_t)i), hi, true);
 		enum vhost_vq_fault fault = chain_part(vq, map, &d, write, segs);
 
-		if (fault != VHOST_VQ_OK)
+		if (chain_ends(fault, &result))
 			return fault;
 		if (!(d.flags & VRING_DESC_F_NEXT)) {
 			*ret_id = d.next;
 			*ret_slots = (uint16_t)walked;
-			return VHOST_VQ_OK;
+			return result;
 		}
 		i = i + 1 == map->size ? 0 : i + 1;
 	}

@@ -66,7 +66,7 @@ enum vhost_vq_fault {
 	VHOST_VQ_WAIT
 };
 
-#define VHOST_VQ_MAX_WANTS 32
+#define VHOST_VQ_MAX_WANTS 64
 
 /* An address that a ring waits for. */
 struct vhost_want {

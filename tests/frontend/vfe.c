@@ -146,6 +146,10 @@ static int take_features(struct vfe *v)
 	v->acked = v->config.features & v->offered;
 	if (v->config.packed && !(v->offered & VFE_BIT(VFE_F_RING_PACKED)))
 		return vfe_fail(v, -ENOTSUP, "the back end has no packed rings");
+	if (v->config.iommu && !(v->offered & VFE_BIT(VFE_F_ACCESS_PLATFORM)))
+		return vfe_fail(v, -ENOTSUP, "the back end does not know of IOMMUs");
+	if (v->config.iommu)
+		v->acked |= VFE_BIT(VFE_F_ACCESS_PLATFORM);
 	if (v->config.packed)
 		v->acked |= VFE_BIT(VFE_F_RING_PACKED);
 	if (v->config.n_pairs == 1)
@@ -164,6 +168,8 @@ static int take_protocol_features(struct vfe *v)
 	if (err)
 		return err;
 	v->protocol_acked = v->config.protocol_features & v->protocol_offered;
+	if (v->config.iommu)
+		v->protocol_acked |= VFE_BIT(VFE_PF_BACKEND_REQ);
 	return tell_u64(v, "SET_PROTOCOL_FEATURES", VFE_SET_PROTOCOL_FEATURES, v->protocol_acked,
 	                false);
 }
@@ -207,6 +213,8 @@ static int negotiate_pair(struct vfe *v, uint16_t pair)
 		err = take_protocol_features(v);
 	if (!err && pair == 0)
 		err = ask_limits(v);
+	if (!err && pair == 0)
+		err = vfe_iommu_connect(v);
 	if (!err && pair == 0 && v->config.order != VFE_ORDER_CLOUD_HYPERVISOR)
 		err = vfe_tell(v, "SET_OWNER", VFE_SET_OWNER, NULL, 0, NULL, 0, false);
 	if (!err)
@@ -319,13 +327,18 @@ static int ring_base(struct vfe *v, struct vfe_ring *r)
 	return tell_state(v, "SET_VRING_BASE", VFE_SET_VRING_BASE, r->index, r->base, false);
 }
 
+static uint64_t ring_part(const struct vfe *v, const void *part)
+{
+	return v->config.iommu ? vfe_gpa(v, part) : (uintptr_t)part;
+}
+
 static int ring_addr(struct vfe *v, struct vfe_ring *r)
 {
 	struct vfe_msg_vring_addr a = {
 		.index = r->index,
-		.desc = (uintptr_t)r->desc,
-		.used = (uintptr_t)r->used,
-		.avail = (uintptr_t)r->avail,
+		.desc = ring_part(v, r->desc),
+		.used = ring_part(v, r->used),
+		.avail = ring_part(v, r->avail),
 		.log = vfe_gpa(v, r->used), /* QEMU fills it also when nothing is logged */
 	};
 
@@ -517,6 +530,7 @@ void vfe_disconnect(struct vfe *v)
 	if (v->fd >= 0)
 		close(v->fd);
 	v->fd = -1;
+	vfe_iommu_disconnect(v);
 	v->started = false;
 	v->mem_sent = false;
 }
@@ -587,6 +601,7 @@ int vfe_open(const struct vfe_config *config, struct vfe **ret)
 		return -ENOMEM;
 	v->fd = -1;
 	v->listen_fd = -1;
+	v->channel_fd = -1;
 	v->config = *config;
 	fill_defaults(&v->config);
 	err = vfe_mem_init(v);

@@ -57,6 +57,8 @@ struct vfe_config {
 	enum vfe_resume resume;
 	uint64_t features;          /* virtio bits wanted; those that are offered too get acked */
 	bool packed;                /* RING_PACKED is wanted, too, and must be offered */
+	bool iommu;                 /* ACCESS_PLATFORM is wanted and must be offered; vfe_iommu.c */
+	uint32_t iommu_flush_ms;    /* then: invalidate everything so often; 0: never */
 	uint64_t protocol_features; /* likewise, vhost-user protocol bits */
 	uint16_t n_pairs;           /* queue pairs to set up; 0: 1 */
 	uint16_t n_enabled;         /* of these, pairs enabled at start; 0: all */
@@ -84,6 +86,9 @@ struct vfe {
 	struct vfe_config config;
 	int fd; /* -1: not connected */
 	int listen_fd;
+	int channel_fd;         /* the back end's questions; -1: none */
+	uint64_t next_flush_us; /* of the IOMMU */
+	uint64_t translations;  /* told to the back end */
 	uint64_t offered;
 	uint64_t acked;
 	uint64_t protocol_offered;
@@ -172,8 +177,16 @@ int vfe_mem_remove(struct vfe *v, uint32_t index);
  * full */
 void *vfe_mem_alloc(struct vfe *v, uint32_t region, size_t size, size_t align);
 
-/** vfe_gpa() - guest-physical address of a pointer into guest memory */
+#define VFE_IOVA (1ull << 40) /* with an IOMMU: address for the device of guest-physical 0 */
+
+/** vfe_gpa() - what the device has to call a pointer into guest memory: guest-physical, or IOVA */
 uint64_t vfe_gpa(const struct vfe *v, const void *ptr);
+
+/**
+ * vfe_iommu_serve() - answer what the back end asks about addresses
+ * To be called often while the device runs. Does nothing without an IOMMU.
+ */
+int vfe_iommu_serve(struct vfe *v);
 
 /** vfe_get_features() - ask again; a barrier for back ends without REPLY_ACK */
 int vfe_get_features(struct vfe *v, uint64_t *ret_features);
@@ -207,6 +220,8 @@ int vfe_fail(struct vfe *v, int err, const char *fmt, ...) __attribute__((format
 /* Between the files of the library */
 int vfe_mem_init(struct vfe *v);
 void vfe_mem_free(struct vfe *v);
+int vfe_iommu_connect(struct vfe *v);
+void vfe_iommu_disconnect(struct vfe *v);
 int vfe_mem_send(struct vfe *v);
 int vfe_ask(struct vfe *v, const char *name, uint32_t request, uint64_t *ret);
 int vfe_tell(struct vfe *v, const char *name, uint32_t request, const void *payload, uint32_t len,

@@ -115,7 +115,8 @@ uint64_t vfe_gpa(const struct vfe *v, const void *ptr)
 		const struct vfe_region *r = &v->regions[i];
 
 		if (p >= r->host && p < r->host + r->wire.size)
-			return r->wire.gpa + (uint64_t)(p - r->host);
+			return r->wire.gpa + (uint64_t)(p - r->host) +
+			       (v->config.iommu ? VFE_IOVA : 0);
 	}
 	abort(); /* a mistake of the test: not guest memory */
 }

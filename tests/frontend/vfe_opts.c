@@ -72,6 +72,8 @@ static void usage(FILE *out)
 	      "(all)\n"
 	      "  --ring N                 descriptors (256)    --mtu N       NET_SET_MTU\n"
 	      "  --packed                 packed rings, or fail: of any size, too\n"
+	      "  --iommu                  I/O virtual addresses, or fail\n"
+	      "  --iommu-flush-ms N       ... all of them invalidated so often\n"
 	      "  --regions N              memory regions (1)   --mem MIB     guest memory\n"
 	      "  --mmap-offset N          of each region in its file   --gpa N   of the first "
 	      "region\n"
@@ -200,6 +202,8 @@ enum opt {
 	O_ENABLED,
 	O_RING,
 	O_PACKED,
+	O_IOMMU,
+	O_IOMMU_FLUSH,
 	O_MTU,
 	O_REGIONS,
 	O_MEM,
@@ -258,6 +262,8 @@ static const struct option options[] = {
 	{"enabled", ARG, NULL, O_ENABLED},
 	{"ring", ARG, NULL, O_RING},
 	{"packed", no_argument, NULL, O_PACKED},
+	{"iommu", no_argument, NULL, O_IOMMU},
+	{"iommu-flush-ms", ARG, NULL, O_IOMMU_FLUSH},
 	{"mtu", ARG, NULL, O_MTU},
 	{"regions", ARG, NULL, O_REGIONS},
 	{"mem", ARG, NULL, O_MEM},
@@ -343,6 +349,12 @@ static bool device_option(int c, struct vfe_opts *o)
 		break;
 	case O_PACKED:
 		cfg->packed = true;
+		break;
+	case O_IOMMU:
+		cfg->iommu = true;
+		break;
+	case O_IOMMU_FLUSH:
+		cfg->iommu_flush_ms = (uint32_t)number("--iommu-flush-ms", optarg, 1, 60000);
 		break;
 	case O_MTU:
 		cfg->mtu = (uint16_t)number("--mtu", optarg, 1, 65535);

@@ -36,6 +36,7 @@ enum {
 	VFE_SEND_RARP = 19,
 	VFE_NET_SET_MTU = 20,
 	VFE_SET_BACKEND_REQ_FD = 21,
+	VFE_IOTLB_MSG = 22,
 	VFE_RESET_DEVICE = 34,
 	VFE_GET_MAX_MEM_SLOTS = 36,
 	VFE_ADD_MEM_REG = 37,
@@ -67,6 +68,7 @@ enum {
 	VFE_F_EVENT_IDX = 29,
 	VFE_F_PROTOCOL_FEATURES = 30,
 	VFE_F_VERSION_1 = 32,
+	VFE_F_ACCESS_PLATFORM = 33,
 	VFE_F_RING_PACKED = 34,
 	VFE_F_IN_ORDER = 35,
 };
@@ -76,6 +78,7 @@ enum {
 	VFE_PF_MQ = 0,
 	VFE_PF_REPLY_ACK = 3,
 	VFE_PF_NET_MTU = 4,
+	VFE_PF_BACKEND_REQ = 5,
 	VFE_PF_CONFIGURE_MEM_SLOTS = 15,
 	VFE_PF_STATUS = 16,
 };
@@ -115,6 +118,29 @@ struct vfe_msg_mem_reg {
 	struct vfe_msg_region region;
 };
 static_assert(sizeof(struct vfe_msg_mem_reg) == 40, "single memory region description");
+
+/* Requests of the back end */
+enum {
+	VFE_BACKEND_IOTLB_MSG = 1,
+};
+
+enum {
+	VFE_IOTLB_MISS = 1,
+	VFE_IOTLB_UPDATE = 2,
+	VFE_IOTLB_INVALIDATE = 3,
+	VFE_IOTLB_READ = 1,
+	VFE_IOTLB_WRITE = 2,
+};
+
+struct vfe_msg_iotlb {
+	uint64_t iova;
+	uint64_t size;
+	uint64_t uaddr;
+	uint8_t perm;
+	uint8_t type;
+	uint8_t padding[6];
+};
+static_assert(sizeof(struct vfe_msg_iotlb) == 32, "IOTLB message, as QEMU sends it");
 
 struct vfe_msg_vring_state {
 	uint32_t index;

@@ -74,8 +74,10 @@ static int receive_pair(struct vfe_station *s, uint16_t pair)
 
 int vfe_station_receive(struct vfe_station *s)
 {
-	int total = 0;
+	int total = 0, err = vfe_iommu_serve(s->v);
 
+	if (err)
+		return err;
 	for (uint16_t p = 0; p < s->v->config.n_pairs; p++) {
 		int n = receive_pair(s, p);
 
@@ -290,7 +292,8 @@ void vfe_station_json(const struct vfe_station *s, FILE *out)
 	vfe_tracker_json(&s->seen, out);
 	fprintf(out,
 	        ", \"replies_dropped\": %" PRIu64 ", \"kicks\": %" PRIu64 ", \"calls\": %" PRIu64
-	        ", \"faults\": %" PRIu64 ", \"lost_at_stop\": %" PRIu64,
+	        ", \"faults\": %" PRIu64 ", \"lost_at_stop\": %" PRIu64
+	        ", \"translations\": %" PRIu64,
 	        s->replies_dropped, kicks, calls, s->v ? s->v->faults : 0,
-	        s->v ? s->v->lost_at_stop : 0);
+	        s->v ? s->v->lost_at_stop : 0, s->v ? s->v->translations : 0);
 }

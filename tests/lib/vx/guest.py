@@ -147,6 +147,7 @@ class Guest:
     device     further properties of the virtio-net device
     kernel     series of the guest's kernel
     qemu       command line of another QEMU than the installed one
+    first      arguments for QEMU in front of all devices
     more       further arguments for QEMU
     """
     rom = "romfile="  # no boot from the network: the device is there earlier without
@@ -154,13 +155,14 @@ class Guest:
     def __init__(self, name, workdir, path, mac, ip=None, queues=1, server=False, mtu=None,
                  memory=192, device="", append="", netdev=None, cpus=None, max_memory=None,
                  backing="memory-backend-memfd,share=on", nodes=1, machine="pc", kernel="stable",
-                 qemu=None, more=()):
+                 qemu=None, first=(), more=()):
         self.name, self.workdir = name, Path(workdir)
         self.socket, self.mac, self.ip, self.queues = Path(path), mac, ip, queues
         self.server, self.mtu, self.memory = server, mtu, memory
         self.device, self.append, self.netdev = device, append, netdev
         self.cpus, self.max_memory = cpus or queues, max_memory
-        self.backing, self.nodes, self.machine, self.more = backing, nodes, machine, more
+        self.backing, self.nodes, self.machine = backing, nodes, machine
+        self.first, self.more = first, more
         self.process = self.channel = None
         self._agent = self.workdir / f"{name}.agent"
         self._monitor = self.workdir / f"{name}.qmp"
@@ -218,7 +220,7 @@ class Guest:
         return [
             *self.qemu, "-name", self.name, "-nodefaults", "-no-user-config",
             "-display", "none", "-accel", "tcg,thread=multi", "-cpu", "max",
-            "-smp", str(self.cpus), *self._memory_argv(), *self.boot_argv(),
+            "-smp", str(self.cpus), *self._memory_argv(), *self.boot_argv(), *self.first,
             "-serial", f"file:{self.console}",
             "-qmp", f"unix:{self._monitor},server=on,wait=off",
             "-device", f"virtio-serial-{bus}",

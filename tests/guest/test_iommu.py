@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A Linux guest whose virtio device is behind an IOMMU that the guest programs."""
+import pytest
+
+from vx import base
+from vx.topo import WIRE
+from vx.traffic import exercise
+
+DEVICE = "iommu_platform=on,ats=on,disable-legacy=on"
+ROWS = {
+    # The guest maps and unmaps each buffer, and waits for every invalidation.
+    "strict": ("caching-mode=on", "packed=off"),
+    # It keeps translations for a while, and then flushes all of them at once, the rings' too.
+    "lazy": ("caching-mode=off", "packed=on"),
+}
+REBIND = """
+dev=$(readlink /sys/class/net/{nic}/device)
+cd /sys/bus/virtio/drivers/virtio_net
+echo ${{dev##*/}} >unbind && echo ${{dev##*/}} >bind
+ip link set {nic} up && ip addr add {ip} dev {nic}
+"""
+
+
+def iommu(properties):
+    return ["-device", f"intel-iommu,intremap=off,device-iotlb=on,{properties}"]
+
+
+@pytest.fixture(scope="module")
+def lab(topology):
+    topo = topology("iommu")
+    try:
+        topo.vhost = topo.daemon(ports=[topo.port(0, iommu=True), topo.port(1)]).start()
+        topo.other = topo.guest(1).start()
+        topo.other.wait_ping(WIRE)
+        yield topo
+    finally:
+        topo.finish()
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_linux_guest(lab, name):
+    if base.sanitized() and name != "strict":
+        pytest.skip("not in the subset for the sanitizer build")
+    properties, device = ROWS[name]
+    with lab.guest(0, machine="q35", first=iommu(properties), append="intel_iommu=on",
+                   device=f"{DEVICE},{device}") as vm:
+        vm.start()
+        # The guest really uses it.
+        assert vm.run(f"readlink /sys/class/net/{vm.nic()}/device/../iommu_group")
+        assert name in vm.run("dmesg | grep 'TLB invalidation policy'") or name == "strict"
+        exercise(lab, vm, lab.other)
+        port = lab.vhost.ctl("port", "show", "vm0")
+        assert "ACCESS_PLATFORM" in port["features"]
+        assert ("RING_PACKED" in port["features"]) == (device == "packed=on")
+        assert {q["fault"] for q in port["queues"]} == {"none"}
+        # Started anew, the device has rings at other addresses, or others at the same ones.
+        vm.run(REBIND.format(nic=vm.nic(), ip=vm.ip))
+        vm.wait_ping(WIRE)
+    assert lab.vhost.process.alive()
