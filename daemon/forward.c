@@ -59,6 +59,7 @@ static always_inline uint32_t fwd_run_close(struct fwd_run *run)
 	run->key = 0;
 	run->vq = NULL;
 	run->q = NULL;
+	run->max_frame = 0; /* a frame to address 0 meets key 0: it is too long for nowhere */
 	run->frames = run->bytes = 0;
 	return bytes;
 }

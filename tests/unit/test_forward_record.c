@@ -270,6 +270,36 @@ static void receive_buffers_of_one_byte(void **state)
 	fp_free(fp);
 }
 
+/*
+ * A frame to 00:00:00:00:00:00, which is the key of no destination, after one to the wire and one
+ * that closes what was open. (Our own: it was taken for a frame to the nic queue that was open
+ * before.)
+ */
+static void address_of_zeros(void **state)
+{
+	struct fake_path *fp = fp_new(CONF_NIC_STEERED, NULL);
+	struct fp_port *a = &fp->ports[0];
+	const uint64_t dst[] = {0x060504030202, 0xffffffffffff, 0, 0x060504030202, 0};
+	uint32_t len;
+
+	(void)state;
+	for (uint32_t i = 0; i < ARRAY_SIZE(dst); i++) {
+		fp_frame(frame, 100, dst[i], a->mac, i);
+		fp_send(a, frame, 100);
+	}
+	assert_int_equal(fp_run(fp, a), ARRAY_SIZE(dst));
+	for (uint32_t i = 0; i < ARRAY_SIZE(dst); i++) {
+		const uint8_t *sent = fp_xsk_sent(fp, &len);
+
+		assert_non_null(sent);
+		fp_frame(frame, 100, dst[i], a->mac, i);
+		assert_int_equal(len, 100);
+		assert_memory_equal(sent, frame, 100);
+	}
+	assert_null(fp_xsk_sent(fp, &len));
+	fp_free(fp);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -279,6 +309,7 @@ int main(void)
 		cmocka_unit_test(chains_of_many_gib),
 		cmocka_unit_test(wishes_of_noise),
 		cmocka_unit_test(receive_buffers_of_one_byte),
+		cmocka_unit_test(address_of_zeros),
 	};
 
 	return fp_run_tests(tests);
