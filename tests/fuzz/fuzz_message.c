@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "fake_path.h"
+#include "flow.h"
 #include "fuzz.h"
 #include "vhost_dev.h"
 #include "vhost_signal.h"
@@ -125,6 +126,8 @@ static void rig_new(void)
 	fp->ports[0].port.queues =
 		aligned_alloc(CACHE_LINE, N_RINGS * sizeof(*fp->ports[0].port.queues));
 	fuzz_promise(fp->ports[0].port.queues);
+	fp->ports[0].port.flows = calloc(1, sizeof(*fp->ports[0].port.flows));
+	fuzz_promise(fp->ports[0].port.flows);
 	memset(fp->ports[0].port.queues, 0, N_RINGS * sizeof(*fp->ports[0].port.queues));
 	fuzz_promise(vhost_dev_new(&config, &owner_ops, NULL, &dev) == 0);
 	(void)vhost_signal(-1); /* its descriptor is the process's, for good */
