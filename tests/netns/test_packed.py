@@ -164,7 +164,8 @@ def test_hot_churn(lab, churn):
 
 @pytest.mark.parametrize("order", ["virtio-user", "cloud-hypervisor"])
 def test_other_front_ends(lab, order):
-    pair(lab, count=2000, churn="restart", churn_every=500, order=order, ring=77).result(60)
+    pair(lab, count=2000, churn="restart", churn_every=500, order=order, ring=77,
+         window=50).result(60)
 
 
 def test_layout_changes_with_the_guest(lab):
