@@ -174,6 +174,13 @@ static enum vhost_vq_fault chain_indirect(struct vhost_vq *vq, const struct vhos
 
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return VHOST_VQ_BAD_CHAIN;
+		/*
+		 * DPDK's driver leaves WRITE set in entries of packed transmit tables: in that of
+		 * the header always, in others now and then. To read such a buffer is allowed
+		 * ("a device SHOULD NOT read a device-writable buffer").
+		 */
+		if (map->packed && !write)
+			d.flags &= (uint16_t)~VRING_DESC_F_WRITE;
 		fault = chain_add(vq, map, &d, write, segs);
 		if (chain_ends(fault, &result))
 			return fault;
