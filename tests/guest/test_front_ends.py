@@ -30,9 +30,10 @@ ROWS = {
     # QEMU 7.2 follows a null pointer where vhost-user meets MSI-X without KVM's irqfd, which
     # emulation lacks: vectors=0 leaves it INTx.
     "qemu7.2": Row(qemu=old_qemu, device="vectors=0", everywhere=True),
-    "q35": Row(machine="q35"),
+    "q35-rings-of-1024": Row(machine="q35", device="rx_queue_size=1024,tx_queue_size=1024"),
     "newest-kernel": Row(kernel="newest", queues=2, everywhere=True),
-    "memory-file": Row(backing="memory-backend-file,share=on,mem-path={workdir}/ram"),
+    "memory-file-rings-of-512": Row(backing="memory-backend-file,share=on,mem-path={workdir}/ram",
+                                    device="rx_queue_size=512,tx_queue_size=512"),
     "memory-hugetlb": Row(backing="memory-backend-memfd,share=on,hugetlb=on,hugetlbsize=2M",
                           hugepages=True),
     "memory-on-3-nodes": Row(nodes=3, everywhere=True),
@@ -45,8 +46,6 @@ ROWS = {
     "bare-rings": Row(device="mrg_rxbuf=off,indirect_desc=off,event_idx=off,rx_queue_size=256,"
                       "tx_queue_size=256",
                       lacks=["MRG_RXBUF", "INDIRECT_DESC", "EVENT_IDX"], everywhere=True),
-    "rings-of-512": Row(device="rx_queue_size=512,tx_queue_size=512"),
-    "rings-of-1024": Row(device="rx_queue_size=1024,tx_queue_size=1024"),
     "packed": Row(device="packed=on", has=["RING_PACKED"], everywhere=True),
     "packed-bare-1024": Row(device="packed=on,mrg_rxbuf=off,indirect_desc=off,event_idx=off,"
                             "rx_queue_size=1024,tx_queue_size=1024",

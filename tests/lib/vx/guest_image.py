@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -24,7 +23,7 @@ MODULES = ("virtio_pci", "virtio_mmio", "virtio_net", "virtio_console", "virtio_
            "uio_pci_generic")
 PROGRAMS = ("iperf3", "ethtool", "tcpdump")
 DPDK = Path("/usr/lib/x86_64-linux-gnu/dpdk")
-DPDK_DRIVERS = ("bus_pci", "bus_vdev", "mempool_ring", "net_virtio")
+DPDK_DRIVERS = ("mempool_ring", "net_virtio")
 
 
 ImageError = debs.DebError  # the image cannot be built; the text says why

@@ -45,19 +45,21 @@ class Testpmd:
     vdevs    list of --vdev arguments
     mode     forwarding mode
     options  further arguments of testpmd proper
+    eal      further arguments of DPDK
     huge     True: 2 MiB pages; False: a memfd with ordinary pages
     """
     __test__ = False  # not a pytest class
     _serial = 0
 
     def __init__(self, workdir, vdevs, mode="io", options=(), cpu=1, memory=256, huge=False,
-                 ns=None):
+                 ns=None, eal=()):
         Testpmd._serial += 1
         name = f"{base.PREFIX}{os.getpid()}-{Testpmd._serial}"
         # Line buffers, or what a command prints would come long after the next prompt.
         argv = ["stdbuf", "-oL", tool("dpdk-testpmd"), "--lcores", f"0@{cpu},1@{cpu}", "-m", memory, "--no-pci",
                 "--file-prefix", name]
         argv += ["--in-memory", "--single-file-segments"] if huge else ["--no-huge"]
+        argv += eal
         for vdev in vdevs:
             argv += ["--vdev", vdev]
         argv += ["--", "-i", f"--forward-mode={mode}", "--total-num-mbufs=16384", *options]
