@@ -29,14 +29,14 @@ static int late_register(int fd, const void *start, size_t len)
 	return ioctl(fd, UFFDIO_REGISTER, &reg) < 0 ? -errno : 0;
 }
 
-static int late_map(struct vhost_late *late, size_t page, const char **why)
+static int late_map(struct vhost_late *late, size_t page, int fd, uint64_t offset, const char **why)
 {
 	void *host = (void *)(uintptr_t)late->host;
 	size_t len = late_len(late);
 	int err;
 
-	/* With an old size of zero it makes a second mapping of the same file. */
-	late->ask = mremap(host, 0, len, MREMAP_MAYMOVE);
+	late->ask = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+	                 (off_t)offset);
 	if (late->ask == MAP_FAILED) {
 		*why = "memory region cannot be mapped a second time for post-copy";
 		return -errno;
@@ -57,8 +57,8 @@ static int late_map(struct vhost_late *late, size_t page, const char **why)
 	return err;
 }
 
-int vhost_late_new(void *host, size_t len, size_t page, int fault_fd, int bus_fd,
-                   struct vhost_late **ret_late, const char **ret_why)
+int vhost_late_new(void *host, size_t len, size_t page, int fd, uint64_t offset, int fault_fd,
+                   int bus_fd, struct vhost_late **ret_late, const char **ret_why)
 {
 	struct vhost_late *late = malloc(sizeof(*late));
 	int err = -ENOMEM;
@@ -81,7 +81,7 @@ int vhost_late_new(void *host, size_t len, size_t page, int fault_fd, int bus_fd
 		*ret_why = "out of address space";
 		goto fail;
 	}
-	err = late_map(late, page, ret_why);
+	err = late_map(late, page, fd, offset, ret_why);
 	if (err < 0)
 		goto fail;
 	*ret_late = late;

@@ -52,15 +52,16 @@ struct vhost_late {
  * @host: first byte of a MAP_SHARED mapping of a memfd, shm or hugetlbfs file, never touched so far
  * @len: bytes mapped, a multiple of @page
  * @page: page size of the file
+ * @fd, @offset: the file, and where in it @host is; borrowed
  * @fault_fd: userfaultfd that the front end reads; borrowed
  * @bus_fd: userfaultfd with UFFD_FEATURE_SIGBUS; borrowed
  * @ret_why: on failure a static sentence for the log
  *
  * Touches no page. Context: control thread.
- * Return: 0, -ENOMEM, or the error of mremap() or of the registration.
+ * Return: 0, -ENOMEM, or the error of mmap() or of the registration.
  */
-int vhost_late_new(void *host, size_t len, size_t page, int fault_fd, int bus_fd,
-                   struct vhost_late **ret_late, const char **ret_why);
+int vhost_late_new(void *host, size_t len, size_t page, int fd, uint64_t offset, int fault_fd,
+                   int bus_fd, struct vhost_late **ret_late, const char **ret_why);
 
 /**
  * vhost_late_free() - back to a plain mapping; pages that have not come read as zeros

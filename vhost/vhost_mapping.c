@@ -42,13 +42,12 @@ void vhost_mapping_unref(struct vhost_mapping *m)
 	free(m);
 }
 
-int vhost_mapping_make_late(struct vhost_mapping *m, struct vhost_postcopy *postcopy,
+int vhost_mapping_make_late(struct vhost_mapping *m, int fd, struct vhost_postcopy *postcopy,
                             struct vhost_late **ret_late, const char **ret_why)
 {
-	int err = 0;
+	int err = vhost_postcopy_add(postcopy, m->addr, m->len, m->page, fd, m->offset, &m->late,
+	                             ret_why);
 
-	if (!m->late)
-		err = vhost_postcopy_add(postcopy, m->addr, m->len, m->page, &m->late, ret_why);
 	if (!err)
 		*ret_late = m->late;
 	return err;

@@ -36,10 +36,11 @@ void vhost_mapping_unref(struct vhost_mapping *mapping); /* the last one unmaps;
 
 /**
  * vhost_mapping_make_late() - its pages may come late (post-copy); nothing of it was touched so far
+ * @fd: its file; borrowed
  * @ret_late: valid until vhost_mapping_end_late(), or until the mapping goes
- * Again: the same. Return: 0 or the error of vhost_postcopy_add().
+ * Return: 0 or the error of vhost_postcopy_add().
  */
-int vhost_mapping_make_late(struct vhost_mapping *mapping, struct vhost_postcopy *postcopy,
+int vhost_mapping_make_late(struct vhost_mapping *mapping, int fd, struct vhost_postcopy *postcopy,
                             struct vhost_late **ret_late, const char **ret_why);
 void vhost_mapping_end_late(struct vhost_mapping *mapping);
 

@@ -185,17 +185,23 @@ int vhost_mem_remove(const struct vhost_mem *old, const struct vhost_region_desc
 	return -ENOENT;
 }
 
-int vhost_mem_make_late(struct vhost_mem *mem, struct vhost_postcopy *postcopy,
-                        const char **ret_why)
+int vhost_mem_make_late(struct vhost_mem *mem, uint64_t gpa, int fd,
+                        struct vhost_postcopy *postcopy, uint64_t *ret_ask, const char **ret_why)
 {
 	for (uint32_t i = 0; i < mem->n_regions; i++) {
 		struct vhost_region *r = &mem->regions[i];
-		int err = vhost_mapping_make_late(r->mapping, postcopy, &r->late, ret_why);
+		int err;
 
+		if (r->gpa != gpa)
+			continue;
+		err = vhost_mapping_make_late(r->mapping, fd, postcopy, &r->late, ret_why);
 		if (err < 0)
 			return err;
+		*ret_ask = vhost_late_ask_addr(r->late, r->host);
+		return 0;
 	}
-	return 0;
+	*ret_why = "memory region is not in its own table";
+	return -ENOENT;
 }
 
 int vhost_mem_arrived(const struct vhost_mem *old, struct vhost_mem **ret_mem)

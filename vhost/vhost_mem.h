@@ -88,13 +88,15 @@ int vhost_mem_remove(const struct vhost_mem *old, const struct vhost_region_desc
 void vhost_mem_free(struct vhost_mem *mem);
 
 /**
- * vhost_mem_make_late() - pages of regions that are new in @mem may come late
+ * vhost_mem_make_late() - pages of a region that is new in @mem may come late
  * @mem: not published yet
+ * @gpa: of the region, @fd: its file; borrowed
+ * @ret_ask: where we will fault for its first byte
  * @ret_why: on failure a static sentence for the log
  * Context: control thread. Return: 0, or the error of vhost_postcopy_add().
  */
-int vhost_mem_make_late(struct vhost_mem *mem, struct vhost_postcopy *postcopy,
-                        const char **ret_why);
+int vhost_mem_make_late(struct vhost_mem *mem, uint64_t gpa, int fd,
+                        struct vhost_postcopy *postcopy, uint64_t *ret_ask, const char **ret_why);
 
 /** vhost_mem_arrived() - a copy of @old in which no page is late. Return: 0, -ENOMEM. */
 int vhost_mem_arrived(const struct vhost_mem *old, struct vhost_mem **ret_mem);

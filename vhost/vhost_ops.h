@@ -92,7 +92,8 @@ int vhost_ops_replace_mem(struct vhost_dev *dev, const char *what, struct vhost_
 /**
  * vhost_ops_postcopy_mem() - in the listening state: new regions' pages may come late
  * @mem: table that is not in force yet
- * @descs, @n: of the message; their uva becomes the address at which we will fault
+ * @descs, @n: of the message, one for each of its descriptors; their uva becomes the address at
+ * which we will fault
  *
  * Makes the message its own answer. Return: 0 (also outside that state), -EPROTO (warned): the
  * front end waits for an answer that cannot be given.

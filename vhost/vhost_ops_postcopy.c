@@ -165,30 +165,23 @@ bool vhost_ops_postcopy_serve(struct vhost_dev *dev)
 
 /* ---- memory, in the listening state ---- */
 
-static uint64_t fault_address(const struct vhost_mem *mem, const struct vhost_region_desc *d)
-{
-	const struct vhost_region *r = vhost_mem_find(mem, d->gpa, d->size);
-
-	return vhost_late_ask_addr(r->late, r->host);
-}
-
 int vhost_ops_postcopy_mem(struct vhost_dev *dev, struct vhost_request *msg, struct vhost_mem *mem,
                            struct vhost_region_desc *descs, uint32_t n)
 {
-	const char *why;
-	int err;
-
 	if (!vhost_postcopy_is_listening(dev->postcopy))
 		return 0;
 	vhost_postcopy_hold(dev->postcopy);
-	err = vhost_mem_make_late(mem, dev->postcopy, &why);
-	if (err < 0) {
-		vhost_dev_warn(dev, "%s: %s", why, strerror(-err));
-		vhost_mem_free(mem);
-		return -EPROTO;
+	for (uint32_t i = 0; i < n; i++) {
+		const char *why;
+		int err = vhost_mem_make_late(mem, descs[i].gpa, msg->fds[i], dev->postcopy,
+		                              &descs[i].uva, &why);
+
+		if (err < 0) {
+			vhost_dev_warn(dev, "%s: %s", why, strerror(-err));
+			vhost_mem_free(mem);
+			return -EPROTO;
+		}
 	}
-	for (uint32_t i = 0; i < n; i++)
-		descs[i].uva = fault_address(mem, &descs[i]);
 	msg->reply = true;
 	return 0;
 }

@@ -304,10 +304,11 @@ uint64_t vhost_postcopy_slept(struct vhost_postcopy *pc)
 
 /* ---- mappings ---- */
 
-int vhost_postcopy_add(struct vhost_postcopy *pc, void *host, size_t len, size_t page,
-                       struct vhost_late **ret_late, const char **ret_why)
+int vhost_postcopy_add(struct vhost_postcopy *pc, void *host, size_t len, size_t page, int fd,
+                       uint64_t offset, struct vhost_late **ret_late, const char **ret_why)
 {
-	int err = vhost_late_new(host, len, page, pc->fault_fd, pc->bus_fd, ret_late, ret_why);
+	int err = vhost_late_new(host, len, page, fd, offset, pc->fault_fd, pc->bus_fd, ret_late,
+	                         ret_why);
 
 	if (!err)
 		(*ret_late)->postcopy = pc;

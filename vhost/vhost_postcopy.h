@@ -58,8 +58,8 @@ uint64_t vhost_postcopy_slept(struct vhost_postcopy *pc);
  * vhost_postcopy_add() - pages of a mapping may come late; as vhost_late_new()
  * @ret_late: the caller's, to be given to vhost_postcopy_remove()
  */
-int vhost_postcopy_add(struct vhost_postcopy *pc, void *host, size_t len, size_t page,
-                       struct vhost_late **ret_late, const char **ret_why);
+int vhost_postcopy_add(struct vhost_postcopy *pc, void *host, size_t len, size_t page, int fd,
+                       uint64_t offset, struct vhost_late **ret_late, const char **ret_why);
 
 /**
  * vhost_postcopy_unguard() - all pages are said to be here; vhost_late_unguard()

@@ -70,7 +70,7 @@ class Outage:
     """A hundred echo requests a second; longest() is the longest time between two answers."""
 
     def __init__(self, topo, address):
-        self._log = topo.workdir / "outage.log"
+        self._log = topo.workdir / f"outage-{address}.log"
         self._log.unlink(missing_ok=True)
         self._ping = topo.wire.spawn("ping", ["ping", "-n", "-D", "-i", "0.01", address], self._log)
 
