@@ -222,7 +222,7 @@ int vhost_dispatch(struct vhost_dev *dev)
 	if (err < 0)
 		return err;
 	err = op->fn(dev, msg);
-	if (vhost_iommu_on(dev))
+	if (vhost_iommu_on(dev) || dev->postcopy)
 		vhost_dev_report_faults(dev); /* rings may have questions, or a wrong answer */
 	vhost_dev_settle(dev);
 	if (err == -EPROTO)

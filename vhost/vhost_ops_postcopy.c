@@ -7,9 +7,12 @@
  * are then answered with addresses at which we will fault, and acknowledged by a word of their own;
  * no page is touched before. Rings start when their pages are here. END: all pages are.
  *
- * QEMU sends the three requests once per queue pair, over the same socket: the last ADVISE before
- * LISTEN counts (QEMU goes through the pairs backwards, and the first one shares the memory), a
- * second LISTEN changes nothing, nor does an END when it is over.
+ * A second ADVISE before LISTEN is another try: it counts. A second LISTEN changes nothing, nor
+ * does an END when it is over.
+ *
+ * QEMU (10.2 and before) cannot do it with several queue pairs: the second one waits for the answer
+ * to a memory message that only the first one sends, and the guest is left without a network at its
+ * target. Refused early, the guest lives on at its source.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +28,15 @@ static void attend(void *arg)
 	dev->ops->attend(dev->owner);
 }
 
+/* Call descriptors come at connection, for every ring that the front end has. */
+static bool has_several_pairs(const struct vhost_dev *dev)
+{
+	for (uint16_t i = 2; i < dev->n_vqs; i++)
+		if (dev->vqs[i].call_fd >= 0)
+			return true;
+	return false;
+}
+
 int vhost_op_postcopy_advise(struct vhost_dev *dev, struct vhost_request *msg)
 {
 	struct vhost_postcopy *pc;
@@ -34,6 +46,11 @@ int vhost_op_postcopy_advise(struct vhost_dev *dev, struct vhost_request *msg)
 	msg->hdr.size = 0;
 	if (vhost_postcopy_is_listening(dev->postcopy)) {
 		vhost_dev_warn(dev, "POSTCOPY_ADVISE: after POSTCOPY_LISTEN");
+		return 0;
+	}
+	if (has_several_pairs(dev)) {
+		vhost_dev_warn(dev, "POSTCOPY_ADVISE: front ends that have several queue pairs "
+		                    "hang in post-copy; migrate the guest without it");
 		return 0;
 	}
 	err = vhost_postcopy_open(dev->n_vqs, attend, dev, &pc);
@@ -122,6 +139,8 @@ int vhost_op_postcopy_end(struct vhost_dev *dev, struct vhost_request *msg)
 
 /* ---- rings that wait for pages ---- */
 
+static_assert(VHOST_POSTCOPY_MAX_RANGES >= VHOST_VQ_MAX_WANTS, "a list is one job");
+
 /* Give the list of a waiting ring to the helpers. Return: true if all of it is here. */
 static bool hand_over(struct vhost_dev *dev, struct vhost_vq *vq, uint32_t n)
 {
@@ -147,13 +166,13 @@ bool vhost_ops_postcopy_serve(struct vhost_dev *dev)
 	for (uint16_t i = 0; i < dev->n_vqs; i++) {
 		struct vhost_vq *vq = &dev->vqs[i];
 		enum vhost_postcopy_job job = vhost_postcopy_poll(dev->postcopy, i);
-		uint32_t n = vq->started ? vhost_vq_asked(vq) : 0;
+		uint32_t n;
 
-		if (job == VHOST_POSTCOPY_FAILED)
-			ok = false;
-		else if (job == VHOST_POSTCOPY_DONE && vq->awaited)
+		ok &= job != VHOST_POSTCOPY_FAILED;
+		if (job == VHOST_POSTCOPY_DONE && vq->awaited)
 			vhost_vq_try_start(dev, vq); /* warns */
-		else if (n && job != VHOST_POSTCOPY_BUSY && hand_over(dev, vq, n)) {
+		n = vq->started ? vhost_vq_asked(vq) : 0;
+		if (n && job != VHOST_POSTCOPY_BUSY && hand_over(dev, vq, n)) {
 			vhost_vq_answer(vq);
 			wake = true;
 		}

@@ -16,7 +16,7 @@
 
 struct vhost_postcopy;
 
-#define VHOST_POSTCOPY_MAX_RANGES 32 /* in one job */
+#define VHOST_POSTCOPY_MAX_RANGES 64 /* in one job */
 
 /** vhost_postcopy_missing() - what this host lacks for post-copy, or NULL: nothing. Asked once. */
 const char *vhost_postcopy_missing(void);

@@ -58,7 +58,8 @@ enum vhost_vq_fault vhost_ring_skip(struct vhost_vq *vq, const struct vhost_vq_m
 #define VHOST_RING_AHEAD_PARTS 64  /* of a buffer; it ends at one that has more */
 
 /**
- * vhost_ring_look_ahead() - list what the buffers will need that are available (@map->partial)
+ * vhost_ring_look_ahead() - list what the buffers will need that are available (@map->partial, or
+ * late)
  *
  * So that memory is made usable for many of them at a time, and before they are due. The caller
  * hands the list over with vhost_vq_ask().

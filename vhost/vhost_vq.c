@@ -434,7 +434,7 @@ bool vhost_vq_is_complete(const struct vhost_vq *vq)
  */
 static void look_ahead(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
-	if (!map->partial)
+	if (!map->partial && !map->late_mem)
 		return;
 	vhost_ring_look_ahead(vq, map, !(vq->index & 1));
 	vhost_vq_ask(vq);
