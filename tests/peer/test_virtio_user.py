@@ -155,8 +155,9 @@ def test_ping_pong_between_two_ports(lab):
 def test_two_queue_pairs(lab):
     lab.daemon(2, workers=[{"cpu": 0}, {"cpu": FE_CPU}]).start()
     rx = front_end(lab, [vdev(lab, 1, "queues=2")], "rxonly", "--rxq=2", "--txq=2")
+    # One flow would go to one ring.
     tx = front_end(lab, [vdev(lab, 0, "queues=2")], "txonly", "--rxq=2", "--txq=2",
-                 f"--eth-peer=0,{guest_mac(1)}")
+                   "--txonly-multi-flow", f"--eth-peer=0,{guest_mac(1)}")
     rx.start()
     tx.start()
     time.sleep(1.5)
