@@ -43,6 +43,8 @@ def echo(lab, count, *options):
     ("packed=on", "packed ring mergeable buffer Rx path"),
 ], ids=["split", "packed"])
 def test_echo_by_testpmd_in_the_guest(lab, device, path):
+    if base.sanitized() and not device:
+        pytest.skip("not in the subset for the sanitizer build")
     with lab.guest(0, device=device, memory=512, cpus=2) as vm:
         try:
             vm.initramfs = guest_image.with_testpmd(base.cache_dir() / "guest", vm.initramfs)
