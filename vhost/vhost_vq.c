@@ -154,7 +154,7 @@ int vhost_vq_check_size(struct vhost_dev *dev, uint16_t index, uint32_t size)
 	/* Virtio 1.3, 2.7: "Queue Size value is always a power of 2. The maximum ... is 32768." */
 	if (size >= 1 && size <= VHOST_VQ_MAX_SIZE && (packed || !(size & (size - 1))))
 		return 0;
-	vhost_dev_warn(dev, "ring %u: size %u is not a %s up to %u", index, size,
+	vhost_dev_warn(dev, "SET_VRING_NUM: ring %u: size %u is not a %s up to %u", index, size,
 	               packed ? "number of descriptors from 1" : "power of two", VHOST_VQ_MAX_SIZE);
 	return -EINVAL;
 }

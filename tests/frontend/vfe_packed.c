@@ -250,9 +250,12 @@ static int packed_next(struct vfe_ring *r, struct vfe_used_buf *ret)
 		return vfe_broken(r, "slot %u: used, but buffer %u is not in flight", r->used_slot,
 		                  u.id);
 	/* 2.8.4: WRITE tells that the length counts, that is that the device wrote anything. */
-	if (!(flags & VFE_DESC_WRITE) != !r->rx)
-		return vfe_broken(r, "slot %u: used flags 0x%x in a ring that the device %s",
-		                  r->used_slot, flags, r->rx ? "writes to" : "only reads");
+	if (!(flags & VFE_DESC_WRITE))
+		u.len = 0;
+	else if (!r->rx)
+		return vfe_broken(r,
+		                  "slot %u: used flags 0x%x in a ring that the device only reads",
+		                  r->used_slot, flags);
 	*ret = u;
 	return r->in_order ? vfe_in_order_batch(r, u.id, (uint32_t)(r->n_posted - r->n_taken)) : 1;
 }

@@ -302,7 +302,6 @@ BAD_TX = {
     "indirect nested": ("chain", table((IN, 16, DESC_INDIRECT))),
     "indirect and next": ("chain", table((IN, 64, 0), flags=DESC_NEXT, more=((IN, 64, 0),))),
     "indirect table too long": ("chain", table(length=65536 * 16)),
-    "indirect writable": ("direction", table((IN, 64, DESC_WRITE))),
     "indirect, more parts than any frame has": ("chain", table(*[(IN, 1, 0)] * 4000)),
 }
 
