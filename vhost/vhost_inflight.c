@@ -129,6 +129,17 @@ static int compare_held(const void *pa, const void *pb)
 	return a->counter < b->counter ? -1 : a->counter > b->counter;
 }
 
+/* Add buffer @i to the list of @n if it is in flight. Return: how many there are then */
+static uint32_t note_held(struct held *held, uint32_t n, uint32_t i, const uint8_t *inflight,
+                          const uint64_t *counter)
+{
+	if (__atomic_load_n(inflight, __ATOMIC_RELAXED) != 1)
+		return n;
+	held[n] = (struct held){.counter = __atomic_load_n(counter, __ATOMIC_RELAXED),
+	                        .head = (uint16_t)i};
+	return n + 1;
+}
+
 /* ---- split rings ---- */
 
 /* The predecessor published the last batch, and did not come to note that. */
@@ -150,11 +161,7 @@ static uint32_t find_held(const struct vhost_inflight_split *region, uint32_t si
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < size; i++)
-		if (__atomic_load_n(&region->desc[i].inflight, __ATOMIC_RELAXED) == 1)
-			held[n++] =
-				(struct held){.counter = __atomic_load_n(&region->desc[i].counter,
-			                                                 __ATOMIC_RELAXED),
-			                      .head = (uint16_t)i};
+		n = note_held(held, n, i, &region->desc[i].inflight, &region->desc[i].counter);
 	qsort(held, n, sizeof(*held), compare_held);
 	return n;
 }
@@ -226,11 +233,7 @@ static uint32_t find_held_packed(const struct vhost_inflight_packed *region, uin
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < size; i++)
-		if (__atomic_load_n(&region->desc[i].inflight, __ATOMIC_RELAXED) == 1)
-			held[n++] =
-				(struct held){.counter = __atomic_load_n(&region->desc[i].counter,
-			                                                 __ATOMIC_RELAXED),
-			                      .head = (uint16_t)i};
+		n = note_held(held, n, i, &region->desc[i].inflight, &region->desc[i].counter);
 	qsort(held, n, sizeof(*held), compare_held);
 	return n;
 }
