@@ -5,9 +5,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from vx.base import wait_for
+from vx.base import sanitized, wait_for
 from vx.topo import WIRE
 from vx.traffic import exercise
+
+pytestmark = pytest.mark.skipif(
+    bool(sanitized()), reason="the sanitizer build repeats a part of the guest layer, to save time")
 
 MIB = 1 << 20
 

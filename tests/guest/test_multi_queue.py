@@ -4,9 +4,12 @@ import os
 
 import pytest
 
-from vx.base import wait_for
+from vx.base import sanitized, wait_for
 from vx.topo import WIRE
 from vx.traffic import exercise
+
+pytestmark = pytest.mark.skipif(
+    bool(sanitized()), reason="the sanitizer build repeats a part of the guest layer, to save time")
 
 QUEUES = 4
 
