@@ -153,7 +153,8 @@ def plot(path, machine, samples, results):
                                 width_ratios=[max(2, len(p)) for p in panels.values()])
     for axis, ((group, unit), rows) in zip(axes[0], panels.items()):
         _panel(axis, group, unit, rows, samples)
-    figure.suptitle(f"{machine['cpu']}, kernel {machine['kernel']}, {machine['date']}", fontsize=9)
+    figure.suptitle(f"{machine['cpu']}, kernel {machine['kernel']}, {machine['date']}; bars: medians of "
+                    "steady samples, or of all", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
@@ -182,7 +183,7 @@ def _panel(axis, group, unit, rows, samples):
                 used |= {st} if dots else set()
     axis.set_xticks(range(len(rows)), [r["title"].replace(", ", "\n") for r in rows], fontsize=7)
     axis.set_ylabel("ns, lower is better" if unit == "ns" else f"{unit}, higher is better")
-    axis.set_title(f"{GROUPS.get(group, group)}\n(bars: medians of steady samples, or of all)", fontsize=9)
+    axis.set_title(GROUPS.get(group, group), fontsize=9)
     axis.set_ylim(bottom=0)
     axis.grid(axis="y", alpha=0.3)
     axis.legend(fontsize=7)
