@@ -153,7 +153,7 @@ static bool hand_over(struct vhost_dev *dev, struct vhost_vq *vq, uint32_t n)
 
 		if (r && r->late &&
 		    vhost_postcopy_want(dev->postcopy, vq->index, r->late,
-		                        r->host + (w->addr - r->gpa), w->len))
+		                        r->host + (w->addr - r->gpa), w->len, false))
 			here = false;
 	}
 	return here;

@@ -36,6 +36,7 @@ struct postcopy_job {
 	uint32_t helpers; /* at work on its pages */
 	uint32_t serial;  /* of the job: helpers of a dropped one do not count */
 	bool open, failed;
+	bool urgent; /* the ring itself, without which nothing goes on */
 	struct postcopy_range ranges[VHOST_POSTCOPY_MAX_RANGES];
 };
 
@@ -159,13 +160,29 @@ void vhost_postcopy_close(struct vhost_postcopy *pc)
 
 /* ---- helpers. With the mutex held, but for the fetch ---- */
 
-/* A page that waits to be fetched; the rings take turns. */
+static uint32_t n_busy(const struct vhost_postcopy *pc)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < pc->n_helpers; i++)
+		n += pc->helpers[i].in != NULL;
+	return n;
+}
+
+/*
+ * A page that waits to be fetched; the rings take turns. The last helper is kept for rings: the
+ * pages of buffers may all be long in coming.
+ */
 static struct postcopy_job *next_page(struct vhost_postcopy *pc, struct vhost_late **ret_late,
                                       size_t *ret_page)
 {
+	bool last = pc->n_helpers > 1 && n_busy(pc) + 1 >= pc->n_helpers;
+
 	for (uint32_t i = 0; i < pc->n_jobs && !pc->held; i++) {
 		struct postcopy_job *job = &pc->jobs[(pc->turn + i) % pc->n_jobs];
 
+		if (last && !job->urgent)
+			continue;
 		for (; job->at < job->n; job->at++) {
 			struct postcopy_range *r = &job->ranges[job->at];
 
@@ -374,7 +391,7 @@ void vhost_postcopy_remove(struct vhost_late *late)
 /* ---- jobs ---- */
 
 bool vhost_postcopy_want(struct vhost_postcopy *pc, uint32_t ring, struct vhost_late *late,
-                         const void *host, uint64_t len)
+                         const void *host, uint64_t len, bool urgent)
 {
 	struct postcopy_job *job = &pc->jobs[ring];
 	bool room;
@@ -385,6 +402,7 @@ bool vhost_postcopy_want(struct vhost_postcopy *pc, uint32_t ring, struct vhost_
 	room = job->n < VHOST_POSTCOPY_MAX_RANGES;
 	if (room) {
 		job->open = true;
+		job->urgent |= urgent;
 		job->ranges[job->n++] = (struct postcopy_range){
 			.late = late,
 			.next = vhost_late_page(late, host),

@@ -86,11 +86,12 @@ enum vhost_postcopy_job {
 
 /**
  * vhost_postcopy_want() - add a range to the job of @ring, which helpers may be at already
+ * @urgent: part of the ring itself: one helper does nothing else
  *
  * Nothing is added if the range is here. Return: false if it is here, or there is no room.
  */
 bool vhost_postcopy_want(struct vhost_postcopy *pc, uint32_t ring, struct vhost_late *late,
-                         const void *host, uint64_t len);
+                         const void *host, uint64_t len, bool urgent);
 
 /** vhost_postcopy_poll() - how is the job of @ring? Takes NULL. */
 enum vhost_postcopy_job vhost_postcopy_poll(struct vhost_postcopy *pc, uint32_t ring);

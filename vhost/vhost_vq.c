@@ -386,20 +386,28 @@ static bool ring_is_here(struct vhost_dev *dev, struct vhost_vq *vq, const struc
 	} parts[] = {{map->desc, 16 * n},
 	             {map->avail, map->packed ? 4 : 6 + 2 * n},
 	             {map->used, map->packed ? 4 : 6 + 8 * n}};
-	struct vhost_late *late[ARRAY_SIZE(parts)] = {NULL};
-	bool here = true;
+	struct vhost_late *late[ARRAY_SIZE(parts)];
+	bool here, asked;
 
-	for (size_t i = 0; i < ARRAY_SIZE(parts) && map->late_mem; i++)
-		here &= vhost_mem_is_here(dev->mem, parts[i].at, parts[i].len, &late[i]);
-	if (here)
-		return true;
-	if (vq->awaited && vhost_postcopy_poll(dev->postcopy, vq->index) == VHOST_POSTCOPY_BUSY)
-		return false;
-	vhost_postcopy_drop(dev->postcopy, vq->index);
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-		if (late[i])
-			vhost_postcopy_want(dev->postcopy, vq->index, late[i], parts[i].at,
-			                    parts[i].len);
+	do {
+		here = true;
+		for (size_t i = 0; i < ARRAY_SIZE(parts) && map->late_mem; i++) {
+			late[i] = NULL;
+			here &= vhost_mem_is_here(dev->mem, parts[i].at, parts[i].len, &late[i]);
+		}
+		if (here)
+			return true;
+		if (vq->awaited &&
+		    vhost_postcopy_poll(dev->postcopy, vq->index) == VHOST_POSTCOPY_BUSY)
+			return false;
+		vhost_postcopy_drop(dev->postcopy, vq->index);
+		asked = false;
+		for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+			asked |= late[i] && vhost_postcopy_want(dev->postcopy, vq->index, late[i],
+			                                        parts[i].at, parts[i].len, true);
+		/* Nothing to ask for: helpers were done after we looked, and will not call again.
+		 */
+	} while (!asked);
 	return false;
 }
 

@@ -192,6 +192,15 @@ def test_other_guests_do_not_wait(lab, page):
     lab.vfe.finish()
 
 
+def test_rings_start_whenever_their_pages_come(lab):
+    """The last page may come between the daemon's look at it and its request for it."""
+    for _ in range(12):
+        with LateGuest(lab.socket(0)).arrive():
+            wait_for(lambda: both_run(lab), 10, "rings whose own pages are here")
+        wait_port(lab.vhost, "vm0", state="listening")
+    lab.vfe.finish()
+
+
 def test_pages_that_never_come(lab):
     """The front end goes, or the daemon is told to end, with helpers asleep on pages."""
     holdings = Holdings(lab.vhost)
