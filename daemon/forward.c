@@ -9,6 +9,7 @@
 #include "forward_priv.h"
 
 #define FWD_SHORTEST 32u /* header and frame: what is read before the copy, in 8-byte words */
+#define FWD_FEW      8u  /* frames: a burst for which latency counts */
 
 /* Flags that decide whether a buffer is one plain descriptor */
 #define FWD_SPLIT_PLAIN  (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)
@@ -377,6 +378,31 @@ static always_inline const uint8_t *fwd_source_next(struct vhost_vq *vq,
 	return vhost_mem_gpa(tx->mem, &tx->hint, gpa, *ret_len);
 }
 
+/*
+ * Lines that the guests write before they make a frame available, and that we write before it is
+ * published: a lone frame would wait for them one after the other. So while lone frames are what
+ * comes, each look at the ring asks for these lines, too. That is, but for the index that the
+ * receiving guest polls: it would take it back at once. With long bursts all this is in vain.
+ */
+static always_inline void fwd_warm(const struct fwd_guest_source *src,
+                                   const struct vhost_vq_map *map)
+{
+	if (!map->packed) {
+		ring_fetch(&map->avail->ring[src->vq->last_avail & (map->size - 1)]);
+		ring_fetch_to_write(&map->used->idx);
+	}
+	ring_fetch(src->warm);
+}
+
+/* What fwd_warm() shall ask for next time. */
+static always_inline void fwd_remember_ring(struct fwd_guest_source *src, const struct fwd_run *run)
+{
+	if (run->vq && run->packed)
+		src->warm = &run->map->packed_desc[run->vq->last_avail];
+	else if (run->vq)
+		src->warm = run->rx.avail + 2u * (run->rx.next & run->rx.mask);
+}
+
 /* One burst; compiled once for each layout of the guest's ring. At most @n buffers are there. */
 static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_source *src,
                                               const struct vhost_vq_map *map, const bool packed,
@@ -417,6 +443,9 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 		else
 			vhost_split_hot_take(&tx, id, 0);
 	}
+	src->few = i < FWD_FEW;
+	if (unlikely(src->few))
+		fwd_remember_ring(src, &run);
 	burst.bytes += fwd_run_close(&run);
 	if (!packed)
 		vhost_split_store(vq, &tx);
@@ -449,6 +478,8 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 
 	if (unlikely(!map))
 		return 0;
+	if (src->few)
+		fwd_warm(src, map);
 	if (map->packed)
 		n = vhost_packed_is_avail(vq, vhost_packed_word(map, vq->last_avail));
 	else

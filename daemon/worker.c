@@ -231,6 +231,7 @@ static void worker_loop(struct worker *w)
 		if (n) {
 			counter_add(&w->stats.rounds, 1);
 			counter_add(&w->stats.frames, n);
+			idle = 0;
 			idle_since = 0;
 			/* A guest that fell silent may have left frames that nobody flushes. */
 			if (!(++busy % WORKER_PUSH_ROUNDS))
@@ -241,8 +242,11 @@ static void worker_loop(struct worker *w)
 			worker_push_uplinks(w, plan);
 			continue;
 		}
-		/* Reading the clock costs as much as a round: look at it now and then. */
-		if (++idle % WORKER_CLOCK_ROUNDS && idle_since)
+		/*
+		 * Reading the clock costs as much as a round: look at it now and then, and not at
+		 * once, as the answer to what was just forwarded may be on its way.
+		 */
+		if (++idle % WORKER_CLOCK_ROUNDS)
 			continue;
 		if (!idle_since)
 			idle_since = clock_now_ns();

@@ -54,6 +54,28 @@ static always_inline void ring_fence_full(void)
 #endif
 }
 
+/**
+ * ring_fetch() - bring a line that the other side has just written, before it is read
+ * ring_fetch_to_write() - take a line from the other side's cache, before it is written
+ *
+ * Hints: any address will do, also one that is no longer mapped.
+ */
+static always_inline void ring_fetch(const void *p)
+{
+	__builtin_prefetch(p);
+}
+
+static always_inline void ring_fetch_to_write(const void *p)
+{
+#if defined(__x86_64__)
+	/* The builtin means it only where the compiler may assume the instruction. All 64-bit CPUs
+	 * take it, some as a no-op. */
+	__asm__ volatile("prefetchw %0" ::"m"(*(const char *)p));
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
 static always_inline void cpu_relax(void)
 {
 #if defined(__x86_64__)

@@ -18,7 +18,7 @@
 
 #include "fake_path.h"
 
-#define BURST 100u
+#define BURST 100u /* frames */
 
 struct insns_case {
 	const char *name;
@@ -26,6 +26,7 @@ struct insns_case {
 	uint32_t len;
 	uint32_t n_dst;  /* destinations that take turns */
 	uint32_t buffer; /* size of receive buffers */
+	bool lone;       /* a burst is BURST times one frame */
 	bool chained;    /* virtio header and frame in a descriptor each */
 	bool own_macs_only;
 };
@@ -34,6 +35,13 @@ static const struct insns_case cases[] = {
 	{.name = "split-64", .len = 60, .n_dst = 1, .buffer = 1600},
 	{.name = "split-1518", .len = 1514, .n_dst = 1, .buffer = 1600},
 	{.name = "split-64-alternating", .len = 60, .n_dst = 2, .buffer = 1600},
+	{.name = "split-64-lone", .len = 60, .n_dst = 1, .buffer = 1600, .lone = true},
+	{.name = "packed-64-lone",
+         .packed = 256,
+         .len = 60,
+         .n_dst = 1,
+         .buffer = 1600,
+         .lone = true},
 	{.name = "split-64-own-macs", .len = 60, .n_dst = 1, .buffer = 1600, .own_macs_only = true},
 	{.name = "split-64-chained", .len = 60, .n_dst = 1, .buffer = 1600, .chained = true},
 	{.name = "split-1518-mergeable", .len = 1514, .n_dst = 1, .buffer = 800},
@@ -62,11 +70,11 @@ static void send_chained(struct fp_port *p, uint32_t len)
 	fp_avail(&p->tx, head);
 }
 
-static void one_burst(struct fake_path *fp, const struct insns_case *c)
+static void one_burst(struct fake_path *fp, const struct insns_case *c, uint32_t n)
 {
 	struct fp_port *a = &fp->ports[0];
 
-	for (uint32_t i = 0; i < BURST; i++) {
+	for (uint32_t i = 0; i < n; i++) {
 		struct fp_port *b = &fp->ports[1 + i % c->n_dst];
 
 		for (uint32_t room = 0; room < c->len + 12; room += c->buffer)
@@ -77,14 +85,14 @@ static void one_burst(struct fake_path *fp, const struct insns_case *c)
 		else
 			fp_send(a, frame, c->len);
 	}
-	assert_int_equal(fp_run(fp, a), BURST);
-	for (uint32_t i = 0; i < BURST; i++) {
+	assert_int_equal(fp_run(fp, a), n);
+	for (uint32_t i = 0; i < n; i++) {
 		struct fp_port *b = &fp->ports[1 + i % c->n_dst];
 
 		fp_frame(frame, c->len, b->mac, a->mac, i);
 		fp_expect_frame(b, frame, c->len);
 	}
-	fp_expect_returned(a, BURST);
+	fp_expect_returned(a, n);
 }
 
 static const struct insns_case *chosen;
@@ -101,8 +109,8 @@ static void run(void **state)
 	fp_no_interrupts(&fp->ports[0].tx);
 	for (uint32_t i = 1; i <= chosen->n_dst; i++)
 		fp_no_interrupts(&fp->ports[i].rx);
-	for (uint32_t i = 0; i < n_bursts; i++)
-		one_burst(fp, chosen);
+	for (uint32_t i = 0; i < n_bursts * (chosen->lone ? BURST : 1); i++)
+		one_burst(fp, chosen, chosen->lone ? 1 : BURST);
 	fp_free(fp);
 }
 

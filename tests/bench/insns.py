@@ -21,6 +21,8 @@ CEILINGS = {
     "split-64": 209,
     "split-1518": 380,
     "split-64-alternating": 400,
+    "split-64-lone": 880,
+    "packed-64-lone": 880,
     "split-64-own-macs": 222,
     "split-64-chained": 1455,
     "split-1518-mergeable": 2150,
