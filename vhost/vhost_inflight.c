@@ -129,15 +129,26 @@ static int compare_held(const void *pa, const void *pb)
 	return a->counter < b->counter ? -1 : a->counter > b->counter;
 }
 
-/* Add buffer @i to the list of @n if it is in flight. Return: how many there are then */
-static uint32_t note_held(struct held *held, uint32_t n, uint32_t i, const uint8_t *inflight,
-                          const uint64_t *counter)
+/*
+ * List what is in flight, in the order in which it was taken, of a region whose entries are @stride
+ * bytes apart; @inflight and @counter belong to the first. @held has room for @size. Return: how
+ * many there are.
+ */
+static uint32_t find_held(const uint8_t *inflight, const uint64_t *counter, size_t stride,
+                          uint32_t size, struct held *held)
 {
-	if (__atomic_load_n(inflight, __ATOMIC_RELAXED) != 1)
-		return n;
-	held[n] = (struct held){.counter = __atomic_load_n(counter, __ATOMIC_RELAXED),
-	                        .head = (uint16_t)i};
-	return n + 1;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < size; i++) {
+		const uint64_t *c = (const void *)((const uint8_t *)counter + i * stride);
+
+		if (__atomic_load_n(inflight + i * stride, __ATOMIC_RELAXED) != 1)
+			continue;
+		held[n++] = (struct held){.counter = __atomic_load_n(c, __ATOMIC_RELAXED),
+		                          .head = (uint16_t)i};
+	}
+	qsort(held, n, sizeof(*held), compare_held);
+	return n;
 }
 
 /* ---- split rings ---- */
@@ -152,18 +163,6 @@ static void finish_last_batch(struct vhost_inflight_split *region, uint32_t size
 		__atomic_store_n(&region->desc[i].inflight, 0, __ATOMIC_RELAXED);
 		i = ring_load_relaxed16(&region->desc[i].next);
 	}
-}
-
-/* What is in flight, in the order in which it was taken. @held has room for @size. */
-static uint32_t find_held(const struct vhost_inflight_split *region, uint32_t size,
-                          struct held *held)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < size; i++)
-		n = note_held(held, n, i, &region->desc[i].inflight, &region->desc[i].counter);
-	qsort(held, n, sizeof(*held), compare_held);
-	return n;
 }
 
 /* A buffer that the driver has not made available cannot be held. */
@@ -184,7 +183,8 @@ uint16_t vhost_inflight_take_over(struct vhost_inflight_split *region,
 	if (held && ring_load_relaxed16(&region->version) == REGION_VERSION &&
 	    ring_load_relaxed16(&region->n_desc) == map->size) {
 		finish_last_batch(region, map->size, used);
-		n = find_held(region, map->size, held);
+		n = find_held(&region->desc[0].inflight, &region->desc[0].counter,
+		              sizeof(region->desc[0]), map->size, held);
 		if (!may_be_held(map, used, n))
 			n = 0;
 	}
@@ -225,17 +225,6 @@ static void clear_free(struct vhost_inflight_packed *region, uint32_t size, bool
 		__atomic_store_n(&region->desc[i].inflight, 0, __ATOMIC_RELAXED);
 		i = ring_load_relaxed16(&region->desc[i].next);
 	}
-}
-
-static uint32_t find_held_packed(const struct vhost_inflight_packed *region, uint32_t size,
-                                 struct held *held)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < size; i++)
-		n = note_held(held, n, i, &region->desc[i].inflight, &region->desc[i].counter);
-	qsort(held, n, sizeof(*held), compare_held);
-	return n;
 }
 
 /* Give back what was held; a predecessor that held anything has undone what it did not publish. */
@@ -285,7 +274,8 @@ uint16_t vhost_inflight_take_over_packed(struct vhost_inflight_packed *region,
 		at = vhost_kept_position(map, last);
 	if (at != VHOST_KEPT_NOWHERE) {
 		clear_free(region, map->size, at == (uint16_t)last);
-		n = find_held_packed(region, map->size, held);
+		n = find_held(&region->desc[0].inflight, &region->desc[0].counter,
+		              sizeof(region->desc[0]), map->size, held);
 		position = n ? give_back_packed(region, map, held, n, at)
 		             : vhost_kept_resume(map, last);
 	}
