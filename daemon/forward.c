@@ -8,8 +8,7 @@
  */
 #include "forward_priv.h"
 
-#define FWD_SHORTEST 32u /* header and frame: what is read before the copy, in 8-byte words */
-#define FWD_FEW      8u  /* frames: a burst for which latency counts */
+#define FWD_FEW 8u /* frames: a burst for which latency counts */
 
 /* Flags that decide whether a buffer is one plain descriptor */
 #define FWD_SPLIT_PLAIN  (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)
@@ -160,6 +159,26 @@ static always_inline bool fwd_run_goes_on(const struct fwd_run *run, struct fwd_
 	return to.key == FWD_STEERED && run->key == FWD_STEERED && to.vq == run->vq;
 }
 
+/*
+ * The next buffer of the run's ring does not do for the frame: several of them perhaps. Returns
+ * false if that needs the slow path, too.
+ */
+static always_inline bool fwd_run_merge(struct fwd_run *run, uint64_t w0, uint64_t w1,
+                                        const uint8_t *frame, uint32_t len, bool *ret_empty)
+{
+	enum fwd_merge_result result;
+
+	if (!run->map->mergeable || len < FWD_SHORTEST)
+		return false;
+	if (!run->packed)
+		vhost_split_store(run->vq, &run->rx);
+	result = fwd_merge(run->vq, run->map, w0, w1, frame, len);
+	if (!run->packed)
+		run->rx = vhost_split_load(run->vq, run->map);
+	*ret_empty = result == FWD_MERGE_EMPTY;
+	return result != FWD_MERGE_SLOW;
+}
+
 /* The open ring has no buffer for a frame. */
 static cold_noinline void fwd_drop_no_buffer(struct fwd *f, const struct vhost_vq *vq)
 {
@@ -240,32 +259,40 @@ struct fwd_burst {
 		bytes; /* of frames that the fast path has handled, without those of the open run */
 };
 
+/* A frame in a guest's transmit ring, in one piece, as its virtio header is. */
+struct fwd_tx {
+	const uint8_t *hdr;
+	const uint8_t *frame;
+	uint32_t len; /* bytes of the frame, FWD_SHORTEST at least */
+	uint16_t id;
+	uint16_t slots; /* packed */
+};
+
 /*
- * One frame of a guest, whose buffer is one descriptor of @len bytes (virtio header and frame) at
- * @buf. Returns false if it needs the slow path; nothing was done then.
+ * One frame of a guest. Returns false if it needs the slow path; nothing was done then.
  */
 static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run *run,
-                                         const uint8_t *buf, uint32_t len)
+                                         const struct fwd_tx *tx)
 {
 	/*
-	 * Each byte up to the 32nd is read once, here: what was checked is what gets stored.
-	 * w0: flags, gso_type, ...; w1: ..., dst[0..3]; w2: dst[4..5], src; w3: ethertype, ...
+	 * Each byte up to the 16th is read once, here: what was checked is what gets stored.
+	 * w0: dst, src[0..1]; w1: src[2..5], ethertype, ...
 	 */
-	uint64_t w0 = frame_load8(buf), w1 = frame_load8(buf + 8);
-	uint64_t w2 = frame_load8(buf + 16), w3 = frame_load8(buf + 24);
-	uint64_t mac = w1 >> 32 | (w2 & 0xffff) << 32;
-	uint32_t frame_len = len - FWD_HDR;
+	uint64_t w0 = frame_load8(tx->frame), w1 = frame_load8(tx->frame + 8);
+	uint64_t mac = w0 & FDB_MAC_MASK;
+	const uint32_t len = tx->len;
 	uint32_t id;
 	uint8_t *dst;
 	bool empty;
 
-	if (unlikely((w0 & 0xffff) || fwd_is_tag((uint16_t)w3)))
+	/* flags and gso_type */
+	if (unlikely(frame_load2(tx->hdr) || fwd_is_tag((uint16_t)(w1 >> 32))))
 		return false;
-	if (unlikely(burst->own_macs_only) && !fwd_own_source(burst->src->port, w2 >> 16))
+	if (unlikely(burst->own_macs_only) &&
+	    !fwd_own_source(burst->src->port, w0 >> 48 | (w1 & 0xffffffff) << 16))
 		return false;
 	if (unlikely(mac != run->key)) {
-		struct fwd_target to =
-			fwd_route(burst->f, burst->src, mac, buf + FWD_HDR, frame_len);
+		struct fwd_target to = fwd_route(burst->f, burst->src, mac, tx->frame, len);
 
 		if (!to.key)
 			return false;
@@ -277,35 +304,34 @@ static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run
 		}
 	}
 	if (run->vq) {
-		dst = fwd_run_next(run, len, &id, &empty);
-		if (unlikely(!dst)) {
-			if (!empty)
-				return false;
+		dst = fwd_run_next(run, len + FWD_HDR, &id, &empty);
+		if (likely(dst)) {
+			fwd_put_hdr(dst, 1);
+			frame_store8(dst + FWD_HDR, w0);
+			frame_store8(dst + FWD_HDR + 8, w1);
+			frame_copy(dst + FWD_HDR + 16, tx->frame + 16, len - 16);
+			fwd_run_take(run, id, len + FWD_HDR);
+		} else if (!empty && !fwd_run_merge(run, w0, w1, tx->frame, len, &empty)) {
+			return false;
+		}
+		if (unlikely(empty)) {
 			fwd_drop_no_buffer(burst->f, run->vq);
-			burst->bytes += frame_len;
+			burst->bytes += len;
 			return true;
 		}
-		frame_store8(dst, 0);
-		/* csum_offset = 0, num_buffers = 1, and the first four bytes of the frame */
-		frame_store8(dst + 8, (w1 & 0xffffffff00000000ull) | 0x00010000);
-		frame_store8(dst + 16, w2);
-		frame_store8(dst + 24, w3);
-		frame_copy(dst + 32, buf + 32, len - 32);
-		fwd_run_take(run, id, len);
 	} else {
-		if (unlikely(frame_len < FWD_MIN_WIRE || frame_len > run->max_frame))
+		if (unlikely(len < FWD_MIN_WIRE || len > run->max_frame))
 			return false;
 		dst = xsk_tx_reserve(run->q);
 		if (unlikely(!dst))
 			return false;
-		frame_store4(dst, (uint32_t)(w1 >> 32));
-		frame_store8(dst + 4, w2);
-		frame_store8(dst + 12, w3);
-		frame_copy(dst + 20, buf + 32, len - 32);
-		xsk_tx_submit(run->q, frame_len);
+		frame_store8(dst, w0);
+		frame_store8(dst + 8, w1);
+		frame_copy(dst + 16, tx->frame + 16, len - 16);
+		xsk_tx_submit(run->q, len);
 	}
 	run->frames++;
-	run->bytes += frame_len;
+	run->bytes += len;
 	return true;
 }
 
@@ -334,17 +360,49 @@ static uint32_t fwd_discard(struct fwd *f, struct fwd_guest_source *src,
 	return i;
 }
 
-/*
- * The next buffer of a guest's transmit ring, if it is one plain descriptor in one region; NULL if
- * it needs the slow path, or there is none: *ret_empty. The fast path takes @n_lengths lengths,
- * from FWD_SHORTEST on.
- */
-static always_inline const uint8_t *fwd_source_next(struct vhost_vq *vq,
-                                                    const struct vhost_vq_map *map,
-                                                    struct vhost_split_hot *tx, const bool packed,
-                                                    uint32_t n_lengths, uint32_t *ret_id,
-                                                    uint32_t *ret_len, bool *ret_empty)
+/* Drivers that give the header a descriptor of its own, or use indirect tables for it */
+static __attribute__((noinline)) bool fwd_split_pair(struct vhost_vq *vq,
+                                                     const struct vhost_vq_map *map,
+                                                     struct vhost_desc first, uint32_t n_lengths,
+                                                     struct fwd_tx *ret_tx)
 {
+	struct vhost_pair pair;
+
+	if (!vhost_split_pair(vq, map, first, FWD_HDR, &pair) ||
+	    pair.len - FWD_SHORTEST >= n_lengths)
+		return false;
+	*ret_tx = (struct fwd_tx){.hdr = pair.hdr, .frame = pair.frame, .len = pair.len};
+	return true;
+}
+
+static __attribute__((noinline)) bool fwd_packed_pair(struct vhost_vq *vq,
+                                                      const struct vhost_vq_map *map, uint64_t word,
+                                                      uint32_t n_lengths, struct fwd_tx *ret_tx)
+{
+	struct vhost_pair pair;
+
+	if (!vhost_packed_pair(vq, map, vq->last_avail, word, FWD_HDR, &pair) ||
+	    pair.len - FWD_SHORTEST >= n_lengths)
+		return false;
+	*ret_tx = (struct fwd_tx){.hdr = pair.hdr,
+	                          .frame = pair.frame,
+	                          .len = pair.len,
+	                          .id = pair.id,
+	                          .slots = pair.slots};
+	return true;
+}
+
+/*
+ * The next frame of a guest's transmit ring, if its buffer has one of the usual shapes; false if it
+ * needs the slow path, or there is none: *ret_empty. The fast path takes @n_lengths lengths, from
+ * FWD_SHORTEST on.
+ */
+static always_inline bool fwd_source_next(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                          struct vhost_split_hot *hot, const bool packed,
+                                          uint32_t n_lengths, struct fwd_tx *ret_tx,
+                                          bool *ret_empty)
+{
+	uint32_t len; /* of header and frame */
 	uint64_t gpa;
 
 	*ret_empty = false;
@@ -353,29 +411,40 @@ static always_inline const uint8_t *fwd_source_next(struct vhost_vq *vq,
 
 		if (unlikely((vhost_packed_flags(word) & FWD_PACKED_PLAIN) != vq->avail_bits)) {
 			*ret_empty = !vhost_packed_is_avail(vq, word);
-			return NULL;
+			return !*ret_empty && fwd_packed_pair(vq, map, word, n_lengths, ret_tx);
 		}
-		*ret_id = (uint16_t)(word >> 32);
-		*ret_len = (uint32_t)word;
+		ret_tx->id = (uint16_t)(word >> 32);
+		ret_tx->slots = 1;
+		len = (uint32_t)word;
 		gpa = vhost_packed_gpa(map, vq->last_avail);
 	} else {
-		uint32_t head = vhost_split_hot_head(tx);
+		uint32_t head = vhost_split_hot_head(hot);
 		struct vhost_desc d;
 
-		if (unlikely(head > tx->mask))
-			return NULL;
-		d = vhost_split_desc(tx->desc, head);
-		if (unlikely(d.flags & FWD_SPLIT_PLAIN))
-			return NULL;
-		*ret_id = head;
-		*ret_len = d.len;
+		if (unlikely(head > hot->mask))
+			return false;
+		d = vhost_split_desc(hot->desc, head);
+		if (unlikely(d.flags & FWD_SPLIT_PLAIN)) {
+			bool ok = fwd_split_pair(vq, map, d, n_lengths, ret_tx);
+
+			ret_tx->id = (uint16_t)head;
+			return ok;
+		}
+		ret_tx->id = (uint16_t)head;
+		len = d.len;
 		gpa = d.gpa;
 	}
-	if (unlikely(*ret_len - FWD_SHORTEST >= n_lengths))
-		return NULL;
+	ret_tx->len = len - FWD_HDR;
+	if (unlikely(len - FWD_HDR - FWD_SHORTEST >= n_lengths))
+		return false;
 	if (packed)
-		return vhost_mem_gpa(map->mem, &vq->hint, gpa, *ret_len);
-	return vhost_mem_gpa(tx->mem, &tx->hint, gpa, *ret_len);
+		ret_tx->hdr = vhost_mem_gpa(map->mem, &vq->hint, gpa, len);
+	else
+		ret_tx->hdr = vhost_mem_gpa(hot->mem, &hot->hint, gpa, len);
+	if (unlikely(!ret_tx->hdr))
+		return false;
+	ret_tx->frame = ret_tx->hdr + FWD_HDR;
+	return true;
 }
 
 /*
@@ -408,7 +477,8 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
                                               const struct vhost_vq_map *map, const bool packed,
                                               uint32_t n)
 {
-	const uint32_t n_lengths = map->hdr_len == FWD_HDR ? FWD_MAX_FRAME - FWD_SHORTEST + 1 : 0;
+	const uint32_t n_lengths =
+		map->hdr_len == FWD_HDR ? FWD_MAX_FRAME - FWD_HDR - FWD_SHORTEST + 1 : 0;
 	struct fwd_burst burst = {.f = f, .src = src, .own_macs_only = src->port->own_macs_only};
 	struct vhost_vq *vq = src->vq;
 	enum fwd_result result = FWD_DONE;
@@ -420,12 +490,11 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 	if (!packed)
 		tx = vhost_split_load(vq, map);
 	for (i = 0; i < n; i++) {
-		const uint8_t *buf;
-		uint32_t len, id;
+		struct fwd_tx frame;
 		bool empty;
 
-		buf = fwd_source_next(vq, map, &tx, packed, n_lengths, &id, &len, &empty);
-		if (unlikely(!buf || !fwd_guest_fast(&burst, &run, buf, len))) {
+		if (unlikely(!fwd_source_next(vq, map, &tx, packed, n_lengths, &frame, &empty) ||
+		             !fwd_guest_fast(&burst, &run, &frame))) {
 			if (empty || f->work >= FWD_WORK)
 				break;
 			burst.bytes += fwd_run_close(&run);
@@ -439,9 +508,9 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 			continue;
 		}
 		if (packed)
-			vhost_packed_take(vq, map, (uint16_t)id, 0);
+			vhost_packed_take_slots(vq, map, frame.id, 0, frame.slots);
 		else
-			vhost_split_hot_take(&tx, id, 0);
+			vhost_split_hot_take(&tx, frame.id, 0);
 	}
 	src->few = i < FWD_FEW;
 	if (unlikely(src->few))
@@ -522,16 +591,18 @@ static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_run *run, struc
 		}
 	}
 	dst = fwd_run_next(run, len + FWD_HDR, &id, &empty);
-	if (unlikely(!dst)) {
-		if (!empty)
-			return false;
+	if (likely(dst)) {
+		fwd_put_hdr(dst, 1);
+		frame_copy(dst + FWD_HDR, data, len);
+		fwd_run_take(run, id, len + FWD_HDR);
+	} else if (!empty && !fwd_run_merge(run, frame_load8(data), frame_load8(data + 8), data,
+	                                    len, &empty)) {
+		return false;
+	}
+	if (unlikely(empty)) {
 		fwd_drop_no_buffer(f, run->vq);
 		return true;
 	}
-	frame_store8(dst, 0);
-	frame_store4(dst + 8, 0x00010000); /* csum_offset = 0, num_buffers = 1 */
-	frame_copy(dst + FWD_HDR, data, len);
-	fwd_run_take(run, id, len + FWD_HDR);
 	run->frames++;
 	run->bytes += len;
 	return true;

@@ -14,9 +14,11 @@
  * asked once whether its guest wants an interrupt. The lock word of a ring holds the tag of the
  * worker that has it open, so "is it open?" is one load.
  *
- * Whatever is not a single descriptor with a plain header goes through forward_slow.c: chains,
- * indirect tables, several receive buffers, VLAN tags, floods, drops. It makes the frame a list of
- * segments whose first 64 bytes were copied once, decides from that copy, and writes the list to
+ * Two shapes besides the single descriptor are common, and handled next to the loop: header and
+ * frame apart, in the ring or in an indirect table (vhost_chain.h), and a frame that fills several
+ * receive buffers (forward_merge.c). Whatever else there is, and every frame whose header is not
+ * plain, goes through forward_slow.c: chains, VLAN tags, floods, drops. It makes the frame a list
+ * of segments whose first 64 bytes were copied once, decides from that copy, and writes the list to
  * wherever it has to go.
  *
  * Trust: everything read from a ring or from a frame is read once into a register or a local
@@ -72,8 +74,8 @@ struct fwd_guest_source {
 	struct port_queue *pq;
 	struct nic_counters *nic_counters; /* one per queue of the port's nic */
 	uint64_t blocked_since_ns;         /* its first frame waits for the nic; 0: it does not */
-	bool waiting; /* ... or for memory that the control thread has to make usable */
-	bool few;     /* its last burst was short: see fwd_warm() */
+	bool waiting;     /* ... or for memory that the control thread has to make usable */
+	bool few;         /* its last burst was short: see fwd_warm() */
 	const void *warm; /* where the ring to which its last frame went is read next */
 };
 

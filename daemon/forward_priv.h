@@ -18,6 +18,8 @@
  */
 #define FWD_HDR 12u
 
+#define FWD_SHORTEST 16u /* bytes of a frame: what is read before the copy, in 8-byte words */
+
 /* A frame as the slow path handles it. */
 struct fwd_frame {
 	struct vhost_segs segs; /* its bytes; the first min(len, FWD_HEAD) are fwd.head */
@@ -32,6 +34,13 @@ static always_inline bool fwd_is_tag(uint16_t type)
 {
 	return type == FWD_ETHERTYPE_VLAN || type == FWD_ETHERTYPE_QINQ ||
 	       type == FWD_ETHERTYPE_QINQ2;
+}
+
+/** fwd_put_hdr() - the virtio header of a frame without offloads: all zero, but num_buffers */
+static always_inline void fwd_put_hdr(uint8_t *dst, uint16_t n_buffers)
+{
+	frame_store8(dst, 0);
+	frame_store4(dst + 8, (uint32_t)n_buffers << 16); /* csum_offset, num_buffers */
 }
 
 /** fwd_drop_from() - count a frame of a guest as dropped */
@@ -113,6 +122,21 @@ void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_
  * Return: NULL if the nic is down or has no wire.
  */
 struct xsk_queue *fwd_open_uplink(struct fwd *f, const struct nic_view *view, uint32_t *ret_queue);
+
+enum fwd_merge_result {
+	FWD_MERGE_DONE,
+	FWD_MERGE_EMPTY, /* the ring has not that many buffers: nothing was taken */
+	FWD_MERGE_SLOW,  /* its buffers have other shapes: nothing was taken */
+};
+
+/**
+ * fwd_merge() - write a frame to as many plain buffers of an open ring as it needs
+ * @map: mergeable, with headers of FWD_HDR bytes
+ * @w0, @w1: the first FWD_SHORTEST bytes of the frame, as they were checked
+ * @frame, @len: all of it, and its length: FWD_SHORTEST at least
+ */
+enum fwd_merge_result fwd_merge(struct vhost_vq *vq, const struct vhost_vq_map *map, uint64_t w0,
+                                uint64_t w1, const uint8_t *frame, uint32_t len);
 
 /**
  * fwd_guest_slow() - forward the next frame of a guest, whatever its shape

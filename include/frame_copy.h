@@ -52,6 +52,11 @@ static always_inline void frame_store4(uint8_t *p, uint32_t v)
 	*(frame_u32 *)p = v;
 }
 
+static always_inline uint16_t frame_load2(const uint8_t *p)
+{
+	return *(const frame_u16 *)p;
+}
+
 static always_inline void frame_copy_small(uint8_t *d, const uint8_t *s, uint32_t n)
 {
 	if (n >= 8) {

@@ -96,12 +96,20 @@ static always_inline void vhost_packed_put_used(struct vhost_vq *vq, const struc
 	vhost_packed_step(map, &vq->used_idx, &vq->used_bits, n);
 }
 
-/** vhost_packed_take() - a buffer of one slot was handled: complete it and go on to the next */
+/** vhost_packed_take_slots() - a buffer of @n slots was handled: complete it, go on to the next */
+static always_inline void vhost_packed_take_slots(struct vhost_vq *vq,
+                                                  const struct vhost_vq_map *map, uint16_t id,
+                                                  uint32_t len, uint32_t n)
+{
+	vhost_packed_put_used(vq, map, id, len, n);
+	vhost_packed_step(map, &vq->last_avail, &vq->avail_bits, n);
+}
+
+/** vhost_packed_take() - the same for a buffer of one slot */
 static always_inline void vhost_packed_take(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                             uint16_t id, uint32_t len)
 {
-	vhost_packed_put_used(vq, map, id, len, 1);
-	vhost_packed_step(map, &vq->last_avail, &vq->avail_bits, 1);
+	vhost_packed_take_slots(vq, map, id, len, 1);
 }
 
 /** vhost_packed_position() - both positions as SET_VRING_BASE and GET_VRING_BASE carry them */

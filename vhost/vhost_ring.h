@@ -71,12 +71,10 @@ void vhost_ring_look_ahead(struct vhost_vq *vq, const struct vhost_vq_map *map, 
 static inline void vhost_ring_done(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                    struct vhost_buf buf, uint32_t len)
 {
-	if (map->packed) {
-		vhost_packed_put_used(vq, map, buf.id, len, buf.slots);
-		vhost_packed_step(map, &vq->last_avail, &vq->avail_bits, buf.slots);
-	} else {
+	if (map->packed)
+		vhost_packed_take_slots(vq, map, buf.id, len, buf.slots);
+	else
 		vhost_split_take(vq, map, buf.id, len);
-	}
 }
 
 /** vhost_ring_is_dirty() - were buffers completed that are not published? */

@@ -14,14 +14,6 @@
 #include <string.h>
 #include "vhost_vq.h"
 
-/* A descriptor, copied out of the guest's table once. */
-struct vhost_desc {
-	uint64_t gpa;
-	uint32_t len;
-	uint16_t flags;
-	uint16_t next; /* packed: buffer id */
-};
-
 /**
  * vhost_split_desc() - copy one descriptor
  *

@@ -66,6 +66,14 @@ enum vhost_vq_fault {
 	VHOST_VQ_WAIT
 };
 
+/* A descriptor, copied out of the guest's table once. */
+struct vhost_desc {
+	uint64_t gpa;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next; /* packed: buffer id */
+};
+
 #define VHOST_VQ_MAX_WANTS 64
 
 /* An address that a ring waits for. */

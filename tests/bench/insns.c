@@ -27,7 +27,7 @@ struct insns_case {
 	uint32_t n_dst;  /* destinations that take turns */
 	uint32_t buffer; /* size of receive buffers */
 	bool lone;       /* a burst is BURST times one frame */
-	bool chained;    /* virtio header and frame in a descriptor each */
+	enum fp_shape shape;
 	bool own_macs_only;
 };
 
@@ -43,7 +43,12 @@ static const struct insns_case cases[] = {
          .buffer = 1600,
          .lone = true},
 	{.name = "split-64-own-macs", .len = 60, .n_dst = 1, .buffer = 1600, .own_macs_only = true},
-	{.name = "split-64-chained", .len = 60, .n_dst = 1, .buffer = 1600, .chained = true},
+	{.name = "split-64-chained", .len = 60, .n_dst = 1, .buffer = 1600, .shape = FP_CHAINED},
+	{.name = "split-64-indirect",
+         .len = 60,
+         .n_dst = 1,
+         .buffer = 1600,
+         .shape = FP_TABLE_OF_TWO},
 	{.name = "split-1518-mergeable", .len = 1514, .n_dst = 1, .buffer = 800},
 	{.name = "packed-64", .packed = 256, .len = 60, .n_dst = 1, .buffer = 1600},
 	{.name = "packed-1518", .packed = 256, .len = 1514, .n_dst = 1, .buffer = 1600},
@@ -52,23 +57,17 @@ static const struct insns_case cases[] = {
          .len = 60,
          .n_dst = 1,
          .buffer = 1600,
-         .chained = true},
+         .shape = FP_CHAINED},
+	{.name = "packed-64-indirect",
+         .packed = 256,
+         .len = 60,
+         .n_dst = 1,
+         .buffer = 1600,
+         .shape = FP_TABLE_OF_TWO},
+	{.name = "packed-1518-mergeable", .packed = 256, .len = 1514, .n_dst = 1, .buffer = 800},
 };
 
 static uint8_t frame[2048];
-
-static void send_chained(struct fp_port *p, uint32_t len)
-{
-	uint64_t gpa = fp_alloc(p, len + 12);
-	uint16_t next = (uint16_t)((p->tx.next_desc + 1) % FP_RING);
-	uint16_t head;
-
-	memset(fp_host(p, gpa), 0, 12);
-	memcpy(fp_host(p, gpa) + 12, frame, len);
-	head = fp_desc(&p->tx, gpa, 12, VRING_DESC_F_NEXT, next);
-	fp_desc(&p->tx, gpa + 12, len, 0, 0);
-	fp_avail(&p->tx, head);
-}
 
 static void one_burst(struct fake_path *fp, const struct insns_case *c, uint32_t n)
 {
@@ -80,10 +79,7 @@ static void one_burst(struct fake_path *fp, const struct insns_case *c, uint32_t
 		for (uint32_t room = 0; room < c->len + 12; room += c->buffer)
 			fp_post(b, c->buffer);
 		fp_frame(frame, c->len, b->mac, a->mac, i);
-		if (c->chained)
-			send_chained(a, c->len);
-		else
-			fp_send(a, frame, c->len);
+		fp_send_as(a, c->shape, frame, c->len);
 	}
 	assert_int_equal(fp_run(fp, a), n);
 	for (uint32_t i = 0; i < n; i++) {

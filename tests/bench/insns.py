@@ -18,17 +18,20 @@ from pathlib import Path
 
 BURSTS, BURST = 60, 100  # frames: BURSTS * BURST; BURST as in insns.c
 CEILINGS = {
-    "split-64": 209,
+    "split-64": 205,
     "split-1518": 380,
-    "split-64-alternating": 400,
-    "split-64-lone": 880,
-    "packed-64-lone": 880,
+    "split-64-alternating": 398,
+    "split-64-lone": 855,
     "split-64-own-macs": 222,
-    "split-64-chained": 1455,
-    "split-1518-mergeable": 2150,
-    "packed-64": 234,
-    "packed-1518": 405,
-    "packed-64-chained": 1475,
+    "split-64-chained": 312,
+    "split-64-indirect": 400,
+    "split-1518-mergeable": 690,
+    "packed-64": 232,
+    "packed-1518": 412,
+    "packed-64-lone": 830,
+    "packed-64-chained": 370,
+    "packed-64-indirect": 435,
+    "packed-1518-mergeable": 700,
 }
 
 

@@ -393,6 +393,53 @@ void fp_send(struct fp_port *p, const uint8_t *frame, uint32_t len)
 	fp_avail(&p->tx, fp_desc(&p->tx, gpa, len + 12, 0, 0));
 }
 
+/* Header and frame at @gpa as descriptors: the header, and the frame in @parts pieces. */
+static void make_parts(struct vring_desc *t, uint64_t gpa, uint32_t len, uint32_t parts)
+{
+	uint32_t at = 0;
+
+	t[0] = (struct vring_desc){.addr = gpa, .len = 12, .flags = VRING_DESC_F_NEXT, .next = 1};
+	for (uint32_t i = 1; i <= parts; i++) {
+		uint32_t n = i < parts ? len / parts : len - at;
+
+		t[i] = (struct vring_desc){.addr = gpa + 12 + at,
+		                           .len = n,
+		                           .flags = i < parts ? VRING_DESC_F_NEXT : 0,
+		                           .next = i < parts ? (uint16_t)(i + 1) : 0};
+		at += n;
+	}
+}
+
+uint64_t fp_send_as(struct fp_port *p, enum fp_shape shape, const uint8_t *frame, uint32_t len)
+{
+	uint64_t gpa = fp_alloc(p, len + 12 + 4 * sizeof(struct vring_desc));
+	uint64_t table = gpa + len + 12; /* of any alignment */
+	struct vring_desc t[4];
+	uint16_t head;
+
+	memset(fp_host(p, gpa), 0, 12);
+	memcpy(fp_host(p, gpa) + 12, frame, len);
+	if (shape == FP_PLAIN) {
+		fp_avail(&p->tx, fp_desc(&p->tx, gpa, len + 12, 0, 0));
+		return gpa + 12;
+	}
+	make_parts(t, gpa, len, shape == FP_TABLE_OF_FOUR ? 3 : 1);
+	if (shape == FP_CHAINED) {
+		head = fp_desc(&p->tx, t[0].addr, t[0].len, t[0].flags,
+		               (uint16_t)((p->tx.next_desc + 1) % FP_RING));
+		fp_desc(&p->tx, t[1].addr, t[1].len, 0, 0);
+	} else {
+		uint32_t n = shape == FP_TABLE_OF_ONE ? 1 : shape == FP_TABLE_OF_TWO ? 2 : 4;
+
+		if (n == 1)
+			t[0] = (struct vring_desc){.addr = gpa, .len = len + 12};
+		memcpy(fp_host(p, table), t, n * sizeof(t[0]));
+		head = fp_desc(&p->tx, table, n * (uint32_t)sizeof(t[0]), VRING_DESC_F_INDIRECT, 0);
+	}
+	fp_avail(&p->tx, head);
+	return gpa + 12;
+}
+
 uint32_t fp_run(struct fake_path *fp, struct fp_port *p)
 {
 	uint32_t n = fwd_from_guest(fp->fwd, &p->src);

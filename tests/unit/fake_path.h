@@ -118,6 +118,18 @@ uint64_t fp_post(struct fp_port *p, uint32_t len);
 void fp_frame(uint8_t *buf, uint32_t len, uint64_t dst, uint64_t src, uint32_t seed);
 /** fp_send() - put header and frame into one descriptor of the port's tx ring */
 void fp_send(struct fp_port *p, const uint8_t *frame, uint32_t len);
+
+/* Shapes in which drivers make a transmit buffer */
+enum fp_shape {
+	FP_PLAIN,         /* one descriptor */
+	FP_CHAINED,       /* one for the header, one for the frame */
+	FP_TABLE_OF_ONE,  /* an indirect table with one entry for both */
+	FP_TABLE_OF_TWO,  /* ... with one for each */
+	FP_TABLE_OF_FOUR, /* ... with three for the frame, which has at least three bytes */
+	FP_N_SHAPES
+};
+/** fp_send_as() - fp_send() with a buffer of that shape; returns where its frame is */
+uint64_t fp_send_as(struct fp_port *p, enum fp_shape shape, const uint8_t *frame, uint32_t len);
 /** fp_run() - let the worker take one burst of the port's tx ring; returns frames taken */
 uint32_t fp_run(struct fake_path *fp, struct fp_port *p);
 

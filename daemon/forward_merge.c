@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One frame in several receive buffers (VIRTIO_NET_F_MRG_RXBUF), each of them one plain descriptor.
+ * Out of the hot loop, but not far: a guest whose buffers are shorter than its frames needs it for
+ * every frame.
+ */
+#include "forward_priv.h"
+
+#define FWD_MERGE_MAX 16u /* buffers; frames that need more take the slow path */
+
+struct fwd_merge_part {
+	uint8_t *base;
+	uint32_t len;
+	uint16_t id;
+};
+
+/*
+ * The buffer @ahead of the next one. Returns false if it is not plain, or not there: *ret_empty.
+ */
+static always_inline bool fwd_merge_look(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                         uint32_t ahead, struct vhost_cursor *cursor,
+                                         struct fwd_merge_part *ret_part, bool *ret_empty)
+{
+	const uint16_t kind = VRING_DESC_F_WRITE | VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT;
+	struct vhost_desc d;
+
+	*ret_empty = false;
+	if (map->packed) {
+		uint64_t word = vhost_packed_word(map, cursor->pos);
+
+		d.flags = vhost_packed_flags(word);
+		if ((d.flags & VHOST_PACKED_BITS) != cursor->bits) {
+			*ret_empty = true;
+			return false;
+		}
+		d.len = (uint32_t)word;
+		d.gpa = vhost_packed_gpa(map, cursor->pos);
+		ret_part->id = (uint16_t)(word >> 32);
+		vhost_packed_step(map, &cursor->pos, &cursor->bits, 1);
+	} else {
+		if (ahead >= vhost_split_avail(vq, map, ahead + 1)) {
+			*ret_empty = true;
+			return false;
+		}
+		ret_part->id = vhost_split_head(map, cursor->pos++);
+		if (ret_part->id >= map->size)
+			return false;
+		d = vhost_split_desc(map->desc, ret_part->id);
+	}
+	if ((d.flags & kind) != VRING_DESC_F_WRITE || d.len < FWD_HDR + FWD_SHORTEST)
+		return false;
+	ret_part->len = d.len;
+	ret_part->base = vhost_mem_gpa(map->mem, &vq->hint, d.gpa, d.len);
+	return ret_part->base;
+}
+
+enum fwd_merge_result fwd_merge(struct vhost_vq *vq, const struct vhost_vq_map *map, uint64_t w0,
+                                uint64_t w1, const uint8_t *frame, uint32_t len)
+{
+	struct vhost_cursor cursor = vhost_ring_cursor(vq);
+	struct fwd_merge_part parts[FWD_MERGE_MAX];
+	uint32_t need = len + FWD_HDR, room = 0, n = 0;
+
+	while (room < need) {
+		bool empty;
+
+		if (n == FWD_MERGE_MAX)
+			return FWD_MERGE_SLOW;
+		if (!fwd_merge_look(vq, map, n, &cursor, &parts[n], &empty))
+			return empty ? FWD_MERGE_EMPTY : FWD_MERGE_SLOW;
+		/* The last one is filled only as far as the frame goes. */
+		parts[n].len = min_u32(parts[n].len, need - room);
+		room += parts[n++].len;
+	}
+	fwd_put_hdr(parts[0].base, (uint16_t)n);
+	frame_store8(parts[0].base + FWD_HDR, w0);
+	frame_store8(parts[0].base + FWD_HDR + 8, w1);
+	frame_copy(parts[0].base + FWD_HDR + FWD_SHORTEST, frame + FWD_SHORTEST,
+	           parts[0].len - FWD_HDR - FWD_SHORTEST);
+	frame += parts[0].len - FWD_HDR;
+	for (uint32_t i = 1; i < n; i++) {
+		frame_copy(parts[i].base, frame, parts[i].len);
+		frame += parts[i].len;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		vhost_ring_done(vq, map, (struct vhost_buf){.id = parts[i].id, .slots = 1},
+		                parts[i].len);
+	return FWD_MERGE_DONE;
+}
