@@ -259,20 +259,11 @@ struct fwd_burst {
 		bytes; /* of frames that the fast path has handled, without those of the open run */
 };
 
-/* A frame in a guest's transmit ring, in one piece, as its virtio header is. */
-struct fwd_tx {
-	const uint8_t *hdr;
-	const uint8_t *frame;
-	uint32_t len; /* bytes of the frame, FWD_SHORTEST at least */
-	uint16_t id;
-	uint16_t slots; /* packed */
-};
-
 /*
  * One frame of a guest. Returns false if it needs the slow path; nothing was done then.
  */
 static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run *run,
-                                         const struct fwd_tx *tx)
+                                         const struct vhost_pair *tx)
 {
 	/*
 	 * Each byte up to the 16th is read once, here: what was checked is what gets stored.
@@ -360,38 +351,6 @@ static uint32_t fwd_discard(struct fwd *f, struct fwd_guest_source *src,
 	return i;
 }
 
-/* Drivers that give the header a descriptor of its own, or use indirect tables for it */
-static __attribute__((noinline)) bool fwd_split_pair(struct vhost_vq *vq,
-                                                     const struct vhost_vq_map *map,
-                                                     struct vhost_desc first, uint32_t n_lengths,
-                                                     struct fwd_tx *ret_tx)
-{
-	struct vhost_pair pair;
-
-	if (!vhost_split_pair(vq, map, first, FWD_HDR, &pair) ||
-	    pair.len - FWD_SHORTEST >= n_lengths)
-		return false;
-	*ret_tx = (struct fwd_tx){.hdr = pair.hdr, .frame = pair.frame, .len = pair.len};
-	return true;
-}
-
-static __attribute__((noinline)) bool fwd_packed_pair(struct vhost_vq *vq,
-                                                      const struct vhost_vq_map *map, uint64_t word,
-                                                      uint32_t n_lengths, struct fwd_tx *ret_tx)
-{
-	struct vhost_pair pair;
-
-	if (!vhost_packed_pair(vq, map, vq->last_avail, word, FWD_HDR, &pair) ||
-	    pair.len - FWD_SHORTEST >= n_lengths)
-		return false;
-	*ret_tx = (struct fwd_tx){.hdr = pair.hdr,
-	                          .frame = pair.frame,
-	                          .len = pair.len,
-	                          .id = pair.id,
-	                          .slots = pair.slots};
-	return true;
-}
-
 /*
  * The next frame of a guest's transmit ring, if its buffer has one of the usual shapes; false if it
  * needs the slow path, or there is none: *ret_empty. The fast path takes @n_lengths lengths, from
@@ -399,7 +358,7 @@ static __attribute__((noinline)) bool fwd_packed_pair(struct vhost_vq *vq,
  */
 static always_inline bool fwd_source_next(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                           struct vhost_split_hot *hot, const bool packed,
-                                          uint32_t n_lengths, struct fwd_tx *ret_tx,
+                                          uint32_t n_lengths, struct vhost_pair *ret_tx,
                                           bool *ret_empty)
 {
 	uint32_t len; /* of header and frame */
@@ -410,8 +369,14 @@ static always_inline bool fwd_source_next(struct vhost_vq *vq, const struct vhos
 		uint64_t word = vhost_packed_word(map, vq->last_avail);
 
 		if (unlikely((vhost_packed_flags(word) & FWD_PACKED_PLAIN) != vq->avail_bits)) {
+			struct vhost_pair odd; /* not *ret_tx, which lives in registers */
+
 			*ret_empty = !vhost_packed_is_avail(vq, word);
-			return !*ret_empty && fwd_packed_pair(vq, map, word, n_lengths, ret_tx);
+			if (*ret_empty ||
+			    !vhost_packed_pair(vq, map, vq->last_avail, word, FWD_HDR, &odd))
+				return false;
+			*ret_tx = odd;
+			return odd.len - FWD_SHORTEST < n_lengths;
 		}
 		ret_tx->id = (uint16_t)(word >> 32);
 		ret_tx->slots = 1;
@@ -425,10 +390,13 @@ static always_inline bool fwd_source_next(struct vhost_vq *vq, const struct vhos
 			return false;
 		d = vhost_split_desc(hot->desc, head);
 		if (unlikely(d.flags & FWD_SPLIT_PLAIN)) {
-			bool ok = fwd_split_pair(vq, map, d, n_lengths, ret_tx);
+			struct vhost_pair odd;
 
+			if (!vhost_split_pair(vq, map, d, FWD_HDR, &odd))
+				return false;
+			*ret_tx = odd;
 			ret_tx->id = (uint16_t)head;
-			return ok;
+			return odd.len - FWD_SHORTEST < n_lengths;
 		}
 		ret_tx->id = (uint16_t)head;
 		len = d.len;
@@ -490,7 +458,7 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 	if (!packed)
 		tx = vhost_split_load(vq, map);
 	for (i = 0; i < n; i++) {
-		struct fwd_tx frame;
+		struct vhost_pair frame;
 		bool empty;
 
 		if (unlikely(!fwd_source_next(vq, map, &tx, packed, n_lengths, &frame, &empty) ||

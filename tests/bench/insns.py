@@ -18,20 +18,20 @@ from pathlib import Path
 
 BURSTS, BURST = 60, 100  # frames: BURSTS * BURST; BURST as in insns.c
 CEILINGS = {
-    "split-64": 205,
-    "split-1518": 380,
-    "split-64-alternating": 398,
-    "split-64-lone": 855,
-    "split-64-own-macs": 222,
-    "split-64-chained": 312,
-    "split-64-indirect": 400,
-    "split-1518-mergeable": 690,
-    "packed-64": 232,
-    "packed-1518": 412,
+    "split-64": 193,
+    "split-1518": 365,
+    "split-64-alternating": 388,
+    "split-64-lone": 845,
+    "split-64-own-macs": 211,
+    "split-64-chained": 284,
+    "split-64-indirect": 362,
+    "split-1518-mergeable": 676,
+    "packed-64": 227,
+    "packed-1518": 399,
     "packed-64-lone": 830,
-    "packed-64-chained": 370,
-    "packed-64-indirect": 435,
-    "packed-1518-mergeable": 700,
+    "packed-64-chained": 348,
+    "packed-64-indirect": 412,
+    "packed-1518-mergeable": 673,
 }
 
 
