@@ -37,6 +37,12 @@ enum conf_zero_copy {
 	CONF_ZC_OFF,
 };
 
+enum conf_yield {
+	CONF_YIELD_AUTO, /* on veth */
+	CONF_YIELD_ON,
+	CONF_YIELD_OFF,
+};
+
 struct conf_worker {
 	int cpu; /* CPU number to pin to */
 };
@@ -49,10 +55,13 @@ struct conf_nic {
 	enum conf_miss no_daemon; /* guests' frames while no daemon runs: drop (default) or pass */
 	enum conf_xdp_mode xdp_mode; /* default native */
 	enum conf_zero_copy zero_copy;
-	uint32_t first_queue;  /* default 0 */
-	uint32_t queues;       /* 0: all from first_queue on */
-	uint32_t ring_size;    /* default 2048; power of two, 64..16384 */
-	uint32_t line, column; /* of the nic's name in the file, for later messages */
+	enum conf_yield yield; /* let a thread of the kernel receive what was sent; default auto */
+	uint32_t
+		napi_busy_poll; /* frames per poll of the driver by the worker; 0 (default): none */
+	uint32_t first_queue;   /* default 0 */
+	uint32_t queues;        /* 0: all from first_queue on */
+	uint32_t ring_size;     /* default 2048; power of two, 64..16384 */
+	uint32_t line, column;  /* of the nic's name in the file, for later messages */
 };
 
 struct conf_mac {

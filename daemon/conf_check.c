@@ -257,9 +257,10 @@ static int conf_check_nic_keys(struct conf_build *b, const struct conf_entry *e,
 		const char *key;
 		bool dedicated; /* makes sense in this mode too */
 	} keys[] = {
-		{"miss", false},    {"redirect-to", false}, {"no-daemon", true},
-		{"xdp-mode", true}, {"zero-copy", true},    {"first-queue", true},
-		{"queues", true},   {"ring-size", true},
+		{"miss", false},          {"redirect-to", false}, {"no-daemon", true},
+		{"xdp-mode", true},       {"zero-copy", true},    {"first-queue", true},
+		{"queues", true},         {"ring-size", true},    {"yield", true},
+		{"napi-busy-poll", true},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
@@ -320,6 +321,8 @@ static int conf_check_nic(struct conf_build *b, const struct conf_entry *e,
 		err = conf_check_redirect(b, e, raw);
 	if (err == 0)
 		err = conf_check_nic_queues(b, e, raw);
+	if (err == 0)
+		err = conf_range(b, e, "napi-busy-poll", raw->napi_busy_poll, 0, 1024);
 	return err;
 }
 
@@ -340,6 +343,8 @@ static int conf_add_nic(struct conf_build *b, const struct conf_entry *e,
 		.no_daemon = raw->no_daemon ? *raw->no_daemon : CONF_MISS_DROP,
 		.xdp_mode = raw->xdp_mode,
 		.zero_copy = raw->zero_copy,
+		.yield = raw->yield,
+		.napi_busy_poll = raw->napi_busy_poll,
 		.first_queue = raw->first_queue,
 		.queues = raw->queues ? *raw->queues : 0,
 		.ring_size = raw->ring_size ? *raw->ring_size : 2048,

@@ -44,6 +44,8 @@ struct conf_raw_nic {
 	enum conf_miss *no_daemon;
 	enum conf_xdp_mode xdp_mode;
 	enum conf_zero_copy zero_copy;
+	enum conf_yield yield;
+	uint32_t napi_busy_poll;
 	uint32_t first_queue;
 	uint32_t *queues;
 	uint32_t *ring_size;

@@ -35,6 +35,12 @@ static const cyaml_strval_t conf_zero_copies[] = {
 	{"off", CONF_ZC_OFF},
 };
 
+static const cyaml_strval_t conf_yields[] = {
+	{"auto", CONF_YIELD_AUTO},
+	{"on", CONF_YIELD_ON},
+	{"off", CONF_YIELD_OFF},
+};
+
 #define STRING(key, flags, type, member)                                                           \
 	CYAML_FIELD_STRING_PTR(key, (flags) | PTR, type, member, 1, CYAML_UNLIMITED)
 #define ENUM(key, flags, type, member, table)                                                      \
@@ -54,6 +60,8 @@ static const cyaml_schema_field_t conf_nic_fields[] = {
                              conf_no_daemons, ARRAY_SIZE(conf_no_daemons)),
 	ENUM("xdp-mode", OPT, struct conf_raw_nic, xdp_mode, conf_xdp_modes),
 	ENUM("zero-copy", OPT, struct conf_raw_nic, zero_copy, conf_zero_copies),
+	ENUM("yield", OPT, struct conf_raw_nic, yield, conf_yields),
+	CYAML_FIELD_UINT("napi-busy-poll", OPT, struct conf_raw_nic, napi_busy_poll),
 	CYAML_FIELD_UINT("first-queue", OPT, struct conf_raw_nic, first_queue),
 	CYAML_FIELD_UINT_PTR("queues", OPT_PTR, struct conf_raw_nic, queues),
 	CYAML_FIELD_UINT_PTR("ring-size", OPT_PTR, struct conf_raw_nic, ring_size),

@@ -232,6 +232,9 @@ static json_t *nic_queue_json(const struct daemon *d, const struct daemon_nic *n
 	set_u64(obj, "queue", q->queue);
 	set_u64(obj, "worker", daemon_worker_of_queue(d, queue));
 	set_str(obj, "copy_mode", q->zerocopy ? "zerocopy" : "copy");
+	set_bool(obj, "busy_polls", xsk_busy_polls(q));
+	set_u64(obj, "napi_id", xsk_queue_napi_id(q));
+	json_object_set_new(obj, "node", q->node < 0 ? json_null() : json_integer(q->node));
 	set_u64(obj, "rx_frames", counter_get(&c->rx_frames));
 	set_u64(obj, "rx_bytes", counter_get(&c->rx_bytes));
 	set_u64(obj, "tx_frames", counter_get(&c->tx_frames));
@@ -240,6 +243,7 @@ static json_t *nic_queue_json(const struct daemon *d, const struct daemon_nic *n
 	set_u64(obj, "kick_again", counter_get(&q->kick_again));
 	set_u64(obj, "kick_lost", counter_get(&q->kick_lost));
 	set_u64(obj, "kick_error", counter_get(&q->kick_error));
+	set_u64(obj, "yields", counter_get(&q->yields));
 	xsk_queue_kernel_stats(q, &ks);
 	set_u64(kernel, "rx_dropped", ks.rx_dropped);
 	set_u64(kernel, "rx_ring_full", ks.rx_ring_full);
@@ -321,6 +325,17 @@ static json_t *nic_counts(const struct daemon *d, const struct daemon_nic *n)
 	return obj;
 }
 
+static const char *yield_name(enum conf_yield yield)
+{
+	static const char *const names[] = {
+		[CONF_YIELD_AUTO] = "auto",
+		[CONF_YIELD_ON] = "on",
+		[CONF_YIELD_OFF] = "off",
+	};
+
+	return names[yield];
+}
+
 static json_t *nic_json(const struct daemon *d, uint32_t index)
 {
 	const struct daemon_nic *n = &d->nics[index];
@@ -340,6 +355,8 @@ static json_t *nic_json(const struct daemon *d, uint32_t index)
 	set_u64(obj, "mtu", nic->mtu);
 	set_str(obj, "xdp_mode", conf->xdp_mode == CONF_XDP_GENERIC ? "generic" : "native");
 	set_str(obj, "copy_mode", !bound ? "none" : nic->zerocopy ? "zerocopy" : "copy");
+	set_str(obj, "yield", yield_name(conf->yield));
+	set_u64(obj, "napi_busy_poll", conf->napi_busy_poll);
 	set_u64(obj, "prog_id", nic->steer ? steer_prog_id(nic->steer) : 0);
 	set_bool(obj, "adopted", nic->steer && steer_is_adopted(nic->steer));
 	set_str(obj, "miss", action_name(conf->miss));

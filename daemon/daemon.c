@@ -97,7 +97,7 @@ static void daemon_watch_nic(struct daemon *d, uint32_t index)
 
 	watches_clear(d, &n->watches);
 	for (uint32_t k = 0; k < view->n_queues; k++)
-		watches_add(d, &n->watches, daemon_worker_of_queue(d, k), view->queues[k]->fd,
+		watches_add(d, &n->watches, daemon_worker_of_queue(d, k), view->queues[k]->rx_fd,
 		            false);
 	if (view->tap)
 		watches_add(d, &n->watches, index % d->n_workers, group_tap_fd(view->tap), false);

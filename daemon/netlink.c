@@ -146,8 +146,10 @@ static void netlink_ask_ethtool(struct netlink_link *link)
 
 	if (fd < 0)
 		return;
-	if (!netlink_ethtool(fd, link->name, &info))
+	if (!netlink_ethtool(fd, link->name, &info)) {
 		netlink_copy_name(link->driver, sizeof(link->driver), info.driver);
+		netlink_copy_name(link->bus, sizeof(link->bus), info.bus_info);
+	}
 	if (!netlink_ethtool(fd, link->name, &ch) && ch.combined_count + ch.rx_count) {
 		link->n_rx_queues = ch.combined_count + ch.rx_count;
 		link->n_tx_queues = ch.combined_count + ch.tx_count;

@@ -22,6 +22,7 @@ struct netlink_link {
 	bool admin_up; /* IFF_UP */
 	bool carrier;  /* IFF_LOWER_UP */
 	char driver[32];
+	char bus[32];         /* its address there, for PCI devices "0000:3b:00.0"; or empty */
 	uint32_t n_rx_queues; /* in use, as `ethtool -l` shows them */
 	uint32_t n_tx_queues;
 	bool strips_vlan; /* rx-vlan-offload: tags are taken off before XDP sees the frame */

@@ -366,6 +366,8 @@ static int nic_alloc(const struct conf *conf, uint32_t index, struct nic **ret_n
 	nic->state = NIC_ABSENT;
 	priv->lock_fd = priv->promisc_fd = -1;
 	priv->backoff_ms = NIC_BACKOFF_MIN_MS;
+	priv->workers = conf->workers;
+	priv->n_workers = conf->n_workers;
 	priv->name = strdup(nic->conf->name);
 	priv->pin_dir = conf->pin_dir ? strdup(conf->pin_dir) : NULL;
 	priv->none = nic_view_new(0);

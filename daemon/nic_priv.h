@@ -12,6 +12,8 @@ struct nic_priv {
 	struct loop *loop;
 	const struct nic_ops *ops;
 	void *owner;
+	const struct conf_worker *workers; /* of the configuration */
+	uint32_t n_workers;
 	char *pin_dir;
 	char *name;            /* of the device, also the folder of the pins */
 	struct nic_view *none; /* the view without queues, while the device is not ours */

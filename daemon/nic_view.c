@@ -16,10 +16,16 @@
 #include "group_tap.h"
 #include "log.h"
 #include "nic_priv.h"
+#include "numa.h"
 #include "xsk_compat.h"
 
 #define NIC_VLAN_LEN        4u
 #define NIC_BIND_TIMEOUT_MS 200u /* a socket that was closed keeps its queue for some 20 ms */
+/*
+ * Frames that a veth queues for its other end; it drops what comes then. The queue has 256 places,
+ * of which up to 16 are set free late (ptr_ring.h).
+ */
+#define NIC_VETH_WINDOW 224u
 
 uint32_t nic_frame_need(uint32_t mtu)
 {
@@ -101,6 +107,26 @@ static enum xsk_mode nic_xsk_mode(const struct conf_nic *conf)
 	return XSK_MODE_AUTO;
 }
 
+static bool nic_is_veth(const struct nic *nic)
+{
+	return !strcmp(nic->priv->link.driver, "veth");
+}
+
+static bool nic_yields(const struct nic *nic)
+{
+	if (nic->conf->yield == CONF_YIELD_AUTO)
+		return nic_is_veth(nic);
+	return nic->conf->yield == CONF_YIELD_ON;
+}
+
+/* For the worker that a queue has at first; it may get another one later. */
+static int nic_node(const struct nic_priv *priv, uint32_t queue)
+{
+	if (!priv->n_workers)
+		return MEM_NODE_ANY;
+	return numa_choose(NUMA_SYSFS, priv->link.bus, priv->workers[queue % priv->n_workers].cpu);
+}
+
 static int nic_open_queue(const struct nic *nic, uint32_t i, struct xsk_queue **ret_q,
                           char **ret_why)
 {
@@ -112,6 +138,10 @@ static int nic_open_queue(const struct nic *nic, uint32_t i, struct xsk_queue **
 		.mode = nic_xsk_mode(nic->conf),
 		.ring_size = nic->conf->ring_size,
 		.frame_size = priv->frame_size,
+		.tx_window = nic_is_veth(nic) ? NIC_VETH_WINDOW : 0,
+		.yield = nic_yields(nic),
+		.busy_budget = nic->conf->napi_busy_poll,
+		.node = nic_node(priv, i),
 		.bind_timeout_ms = NIC_BIND_TIMEOUT_MS,
 	};
 	const char *why = "";
@@ -150,6 +180,14 @@ static void nic_view_set_link(const struct nic *nic, struct nic_view *view)
 	view->max_frame = link->mtu + ETH_HLEN + NIC_VLAN_LEN;
 }
 
+static void nic_warn_busy_poll(const struct nic *nic, const struct nic_view *view)
+{
+	if (nic->conf->napi_busy_poll && !xsk_busy_polls(view->queues[0]))
+		log_warn("nic %s: this kernel does not let us poll the driver (napi-busy-poll; "
+		         "Linux 5.11 does): interrupts are used",
+		         nic->priv->name);
+}
+
 int nic_view_open(struct nic *nic, struct nic_view **ret_view, char **ret_why)
 {
 	uint32_t n = nic_count_queues(nic, ret_why);
@@ -170,6 +208,7 @@ int nic_view_open(struct nic *nic, struct nic_view **ret_view, char **ret_why)
 		nic_view_close(view);
 		return err;
 	}
+	nic_warn_busy_poll(nic, view);
 	*ret_view = view;
 	return 0;
 }
@@ -210,7 +249,7 @@ int nic_view_refresh(struct nic *nic)
 
 static int nic_bind_socket(struct nic *nic, const struct xsk_queue *q)
 {
-	return steer_bind_queue(nic->steer, q->queue, q->fd,
+	return steer_bind_queue(nic->steer, q->queue, q->rx_fd,
 	                        q->zerocopy ? STEER_QUEUE_ZEROCOPY : STEER_QUEUE_COPY);
 }
 
@@ -218,7 +257,7 @@ static void nic_warn_vlan(const struct nic *nic)
 {
 	const struct nic_priv *priv = nic->priv;
 
-	if (!priv->link.strips_vlan || !strcmp(priv->link.driver, "veth"))
+	if (!priv->link.strips_vlan || nic_is_veth(nic))
 		return;
 	for (uint32_t i = 0; i < priv->n_entries; i++) {
 		if (!priv->entries[i].key.vlan)

@@ -10,12 +10,12 @@ struct xsk_census {
 	bool valid;
 };
 
-/* Count one chunk of the half that starts at chunk @first. */
-static void xsk_census_add(struct xsk_census *c, uint64_t addr, uint32_t first)
+/* Count one chunk, one of @n from chunk @first on. */
+static void xsk_census_add(struct xsk_census *c, uint64_t addr, uint32_t first, uint32_t n)
 {
 	uint64_t chunk = addr / c->q->frame_size;
 
-	if (chunk < first || chunk >= first + c->q->ring_size || c->seen[chunk])
+	if (chunk < first || chunk >= first + n || c->seen[chunk])
 		c->valid = false;
 	else
 		c->seen[chunk] = 1;
@@ -35,9 +35,9 @@ static uint32_t xsk_census_rx(struct xsk_census *c)
 
 	/* The consumer first: what the kernel takes in between is counted in no ring, not twice. */
 	for (uint32_t i = xsk_index(q->fill.consumer); i != *q->fill.producer; i++, n++)
-		xsk_census_add(c, fill[i & q->fill.mask], 0);
+		xsk_census_add(c, fill[i & q->fill.mask], 0, q->ring_size);
 	for (uint32_t i = *q->rx.consumer; i != xsk_index(q->rx.producer); i++, n++)
-		xsk_census_add(c, xsk_ring_cons__rx_desc(&q->rx, i)->addr, 0);
+		xsk_census_add(c, xsk_ring_cons__rx_desc(&q->rx, i)->addr, 0, q->ring_size);
 	return n;
 }
 
@@ -48,11 +48,11 @@ static void xsk_census_tx(struct xsk_census *c)
 	const struct xdp_desc *tx = q->tx.ring;
 
 	for (uint32_t i = 0; i < q->n_tx_free; i++)
-		xsk_census_add(c, q->tx_free[i], q->ring_size);
+		xsk_census_add(c, q->tx_free[i], q->ring_size, q->n_tx);
 	for (uint32_t i = *q->tx.producer; i != q->tx.cached_prod; i++)
-		xsk_census_add(c, tx[i & q->tx.mask].addr, q->ring_size);
+		xsk_census_add(c, tx[i & q->tx.mask].addr, q->ring_size, q->n_tx);
 	if (q->tx.cached_prod - *q->tx.producer != q->n_tx_held ||
-	    q->n_tx_free + q->n_tx_held + q->n_tx_kernel != q->ring_size)
+	    q->n_tx_free + q->n_tx_held + q->n_tx_kernel != q->n_tx)
 		c->valid = false;
 }
 

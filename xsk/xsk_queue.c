@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * xsk_queue.c - open, close and the system calls of an AF_XDP socket
+ * xsk_queue.c - open and close the AF_XDP sockets of a queue
  *
  * Theory of operation
  * -------------------
  * The kernel keeps one buffer pool per (device, queue), in copy mode too, so a queue has exactly
- * one UMEM, one socket, one owner. libxdp registers the UMEM, maps the rings and binds; it loads
+ * one UMEM and one owner. libxdp registers the UMEM, maps the rings and binds; it loads
  * no program (INHIBIT_PROG_LOAD), because the steering program is ours.
  *
  * Binding is tried with the mode forced. Without force the kernel falls back from zero copy to
@@ -16,21 +16,9 @@
  * Each attempt starts from a new UMEM. Registering 8 MiB costs less than a millisecond and leaves
  * no half-used ring state behind a failed bind.
  *
- * Transmit in copy mode happens inside sendto(): the kernel walks the tx ring, at most
- * XDP_MAX_TX_SKB_BUDGET frames, builds an skb for each and hands it to the driver. What a
- * return value means there:
- *
- *   0        the ring is empty
- *   EAGAIN   frames remain: budget used up, send buffer full, or the driver's queue is stopped
- *   EBUSY    the driver refused a frame: it is completed and lost; frames behind it remain
- *   ENOBUFS  no memory for an skb; frames remain
- *   others   the device is down or gone; frames remain
- *
- * The completion ring can never be what is full: it has a slot for every transmit chunk.
- *
- * xsk_tx_kick() repeats the call while frames remain and the kernel makes progress. What is left
- * then stays in the ring, and xsk_tx_complete() kicks again, so a holder that goes on calling
- * xsk_tx_flush() while frames are outstanding (xsk_tx_waiting()) never strands a frame.
+ * The socket that was bound first, with the UMEM, is the transmit one: a pool that is made without
+ * a transmit ring had no room for transmit descriptors before Linux 6.4. The receive socket joins
+ * its pool (XDP_SHARED_UMEM) and inherits its flags.
  */
 #include <errno.h>
 #include <net/if.h>
@@ -44,10 +32,10 @@
 #include "xsk_compat.h"
 #include "xsk_queue.h"
 
-#define XSK_RING_MIN    64u
-#define XSK_RING_MAX    16384u
-#define XSK_KICK_STALLS 5  /* of these, at most so many without progress that shows */
-#define XSK_KICK_ROUNDS 64 /* system calls per kick, at most; each made progress */
+#define XSK_RING_MIN     64u
+#define XSK_HUGE_PAGE    (2ul << 20)
+#define XSK_RING_MAX     16384u
+#define XSK_BUSY_POLL_US 20 /* of one system call; a worker makes the next one at once */
 
 static bool xsk_params_valid(const struct xsk_queue_params *p)
 {
@@ -56,15 +44,38 @@ static bool xsk_params_valid(const struct xsk_queue_params *p)
 	       (p->frame_size == 2048 || p->frame_size == 4096) && p->mode < XSK_N_MODES;
 }
 
+/* A mapping that starts where a huge page may start. */
+static void *xsk_map_aligned(size_t size)
+{
+	size_t spare = size >= XSK_HUGE_PAGE ? XSK_HUGE_PAGE : 0;
+	uint8_t *map = mmap(NULL, size + spare, PROT_READ | PROT_WRITE,
+	                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t front;
+
+	if (map == MAP_FAILED || !spare)
+		return map;
+	front = -(uintptr_t)map & (XSK_HUGE_PAGE - 1);
+	if (front)
+		(void)munmap(map, front);
+	if (spare - front)
+		(void)munmap(map + front + size, spare - front);
+	return map + front;
+}
+
+/*
+ * All of it is pinned when the kernel registers it, so huge pages cost no memory; they come from
+ * what is free, as transparent ones. Pages that the operator has set aside are for guests.
+ */
 static int xsk_map_area(struct xsk_queue *q)
 {
 	q->map_size = (size_t)q->n_chunks * q->frame_size;
-	q->map = mmap(NULL, q->map_size, PROT_READ | PROT_WRITE,
-	              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	q->map = xsk_map_aligned(q->map_size);
 	if (q->map == MAP_FAILED)
 		return -errno;
-	/* Guests' frames have no place in a core file. Without effect on older kernels. */
+	/* Guests' frames have no place in a core file. None of these has to work. */
 	(void)madvise(q->map, q->map_size, MADV_DONTDUMP);
+	(void)madvise(q->map, q->map_size, MADV_HUGEPAGE);
+	(void)mem_prefer_node(q->map, q->map_size, q->node);
 	q->area = q->map;
 	q->tx_area = q->map;
 	return 0;
@@ -78,13 +89,17 @@ static int xsk_alloc(const struct xsk_queue_params *params, struct xsk_queue **r
 	if (!q)
 		return -ENOMEM;
 	memset(q, 0, sizeof(*q));
-	q->fd = -1;
+	q->rx_fd = q->tx_fd = -1;
 	q->map = MAP_FAILED;
 	q->ring_size = params->ring_size;
 	q->frame_size = params->frame_size;
-	q->n_chunks = 2 * params->ring_size;
+	q->n_tx = params->ring_size;
+	if (params->tx_window)
+		q->n_tx = min_u32(q->n_tx, params->tx_window);
+	q->n_chunks = q->ring_size + q->n_tx;
 	q->queue = params->queue;
 	q->ifindex = params->ifindex;
+	q->node = params->node;
 	/*
 	 * Without XDP_USE_SG the kernel delivers what fits one chunk behind its own headroom, to
 	 * the byte; one byte more and the frame is dropped and counted (rx_dropped). The transmit
@@ -92,7 +107,7 @@ static int xsk_alloc(const struct xsk_queue_params *params, struct xsk_queue **r
 	 */
 	q->max_frame = q->frame_size - XSK_PACKET_HEADROOM - q->headroom;
 
-	q->tx_free = calloc(q->ring_size, sizeof(*q->tx_free));
+	q->tx_free = calloc(q->n_tx, sizeof(*q->tx_free));
 	err = q->tx_free ? xsk_map_area(q) : -ENOMEM;
 	if (err < 0) {
 		xsk_queue_close(q);
@@ -105,16 +120,18 @@ static int xsk_alloc(const struct xsk_queue_params *params, struct xsk_queue **r
 /* Undo xsk_attach(). The rings are unmapped first: a mapped ring keeps the socket alive. */
 static void xsk_detach(struct xsk_queue *q)
 {
-	if (q->socket)
-		xsk_socket__delete(q->socket);
-	q->socket = NULL;
+	if (q->rx_socket)
+		xsk_socket__delete(q->rx_socket);
+	if (q->tx_socket)
+		xsk_socket__delete(q->tx_socket);
+	q->rx_socket = q->tx_socket = NULL;
 	if (q->umem)
 		(void)xsk_umem__delete(q->umem);
 	q->umem = NULL;
-	q->fd = -1;
+	q->rx_fd = q->tx_fd = -1;
 }
 
-/* One attempt: UMEM, socket, rings, bind with the mode forced. */
+/* One attempt: UMEM, sockets, rings, bind with the mode forced. */
 static int xsk_attach(struct xsk_queue *q, const char *ifname, uint16_t mode_flag,
                       const char **ret_why)
 {
@@ -161,14 +178,21 @@ static int xsk_attach(struct xsk_queue *q, const char *ifname, uint16_t mode_fla
 		}
 		return err;
 	}
-	err = xsk_socket__create(&q->socket, ifname, q->queue, q->umem, &q->rx, &q->tx, &config);
+	*ret_why = "cannot bind an AF_XDP socket";
+	err = xsk_socket__create(&q->tx_socket, ifname, q->queue, q->umem, NULL, &q->tx, &config);
 	if (err < 0) {
-		q->socket = NULL;
+		q->tx_socket = NULL;
 		xsk_detach(q);
-		*ret_why = "cannot bind an AF_XDP socket";
 		return err;
 	}
-	q->fd = xsk_socket__fd(q->socket);
+	err = xsk_socket__create(&q->rx_socket, ifname, q->queue, q->umem, &q->rx, NULL, &config);
+	if (err < 0) {
+		q->rx_socket = NULL;
+		xsk_detach(q);
+		return err;
+	}
+	q->tx_fd = xsk_socket__fd(q->tx_socket);
+	q->rx_fd = xsk_socket__fd(q->rx_socket);
 	return 0;
 }
 
@@ -221,21 +245,51 @@ static int xsk_attach_retry(struct xsk_queue *q, const struct xsk_queue_params *
 	}
 }
 
-/* What the kernel gave, and the limits of the transmit side. Nothing here may fail the socket. */
-static void xsk_tune(struct xsk_queue *q)
+/*
+ * What the kernel gave, and the limits of the transmit side. Nothing here may fail the socket.
+ *
+ * In copy mode each frame outstanding is an skb with room for itself, the driver's headers and some
+ * 320 bytes of the kernel's own, rounded up to a power of two, and its descriptor: less than two
+ * chunks and a half. The kernel doubles what it is given here.
+ */
+static void xsk_tune_tx(struct xsk_queue *q)
 {
 	struct xdp_options options = {0};
 	socklen_t len = sizeof(options);
 	int budget = (int)q->ring_size;
-	/* In copy mode each frame in flight is an skb; twice its chunk covers its true size. */
-	int sndbuf = (int)(q->ring_size * 2 * q->frame_size);
+	int sndbuf = (int)(q->n_tx * 2 * q->frame_size);
 
-	if (!getsockopt(q->fd, SOL_XDP, XDP_OPTIONS, &options, &len))
+	if (!getsockopt(q->tx_fd, SOL_XDP, XDP_OPTIONS, &options, &len))
 		q->zerocopy = options.flags & XDP_OPTIONS_ZEROCOPY;
-	if (setsockopt(q->fd, SOL_SOCKET, SO_SNDBUFFORCE, &sndbuf, sizeof(sndbuf)) < 0)
-		(void)setsockopt(q->fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf));
+	if (setsockopt(q->tx_fd, SOL_SOCKET, SO_SNDBUFFORCE, &sndbuf, sizeof(sndbuf)) < 0)
+		(void)setsockopt(q->tx_fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf));
 	if (!q->zerocopy)
-		(void)setsockopt(q->fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &budget, sizeof(budget));
+		(void)setsockopt(q->tx_fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &budget, sizeof(budget));
+}
+
+static int xsk_set_option(int fd, int option, int value)
+{
+	return setsockopt(fd, SOL_SOCKET, option, &value, sizeof(value));
+}
+
+/* af_xdp.rst has nothing on it; Documentation/networking/napi.rst, "Busy polling". */
+static bool xsk_prefer_busy_poll(int fd, uint32_t budget)
+{
+	return !xsk_set_option(fd, SO_PREFER_BUSY_POLL, 1) &&
+	       !xsk_set_option(fd, SO_BUSY_POLL, XSK_BUSY_POLL_US) &&
+	       !xsk_set_option(fd, SO_BUSY_POLL_BUDGET, (int)budget);
+}
+
+/* What the parameters ask of the data path, as far as it makes sense in this mode. */
+static void xsk_tune(struct xsk_queue *q, const struct xsk_queue_params *params)
+{
+	bool busy = params->busy_budget && xsk_prefer_busy_poll(q->rx_fd, params->busy_budget) &&
+	            xsk_prefer_busy_poll(q->tx_fd, params->busy_budget);
+
+	xsk_tune_tx(q);
+	q->yield = params->yield && !q->zerocopy;
+	atomic_init(&q->busy_poll, busy);
+	q->busy_sure = !busy;
 }
 
 /* Receive chunks into the fill ring, transmit chunks onto the stack (lowest address on top). */
@@ -249,9 +303,9 @@ static int xsk_deal_chunks(struct xsk_queue *q)
 		*xsk_ring_prod__fill_addr(&q->fill, pos + i) = (uint64_t)i * q->frame_size;
 	xsk_ring_prod__submit(&q->fill, q->ring_size);
 
-	for (uint32_t i = 0; i < q->ring_size; i++)
+	for (uint32_t i = 0; i < q->n_tx; i++)
 		q->tx_free[i] = (uint64_t)(q->n_chunks - 1 - i) * q->frame_size;
-	q->n_tx_free = q->ring_size;
+	q->n_tx_free = q->n_tx;
 	return 0;
 }
 
@@ -272,7 +326,7 @@ int xsk_queue_open(const struct xsk_queue_params *params, struct xsk_queue **ret
 	err = xsk_attach_retry(q, params, &why);
 	if (err < 0)
 		goto fail;
-	xsk_tune(q);
+	xsk_tune(q, params);
 	err = xsk_deal_chunks(q);
 	if (err < 0) {
 		why = "the kernel's fill ring is smaller than asked for";
@@ -298,110 +352,41 @@ void xsk_queue_close(struct xsk_queue *q)
 	free(q);
 }
 
+/* Old kernels fill in the first three only. */
+static int xsk_socket_stats(int fd, struct xdp_statistics *ret_stats)
+{
+	socklen_t len = sizeof(*ret_stats);
+
+	*ret_stats = (struct xdp_statistics){0};
+	return getsockopt(fd, SOL_XDP, XDP_STATISTICS, ret_stats, &len) < 0 ? -errno : 0;
+}
+
 int xsk_queue_kernel_stats(const struct xsk_queue *q, struct xsk_kernel_stats *ret_stats)
 {
-	struct xdp_statistics s = {0}; /* old kernels fill in the first three only */
-	socklen_t len = sizeof(s);
+	struct xdp_statistics rx, tx;
+	int err = xsk_socket_stats(q->rx_fd, &rx);
 
-	if (getsockopt(q->fd, SOL_XDP, XDP_STATISTICS, &s, &len) < 0)
-		return -errno;
+	if (!err)
+		err = xsk_socket_stats(q->tx_fd, &tx);
+	if (err < 0)
+		return err;
 	*ret_stats = (struct xsk_kernel_stats){
-		.rx_dropped = s.rx_dropped,
-		.rx_invalid_descs = s.rx_invalid_descs,
-		.tx_invalid_descs = s.tx_invalid_descs,
-		.rx_ring_full = s.rx_ring_full,
-		.fill_ring_empty = s.rx_fill_ring_empty_descs,
-		.tx_ring_empty = s.tx_ring_empty_descs,
+		.rx_dropped = rx.rx_dropped,
+		.rx_invalid_descs = rx.rx_invalid_descs,
+		.tx_invalid_descs = tx.tx_invalid_descs,
+		.rx_ring_full = rx.rx_ring_full,
+		.fill_ring_empty = rx.rx_fill_ring_empty_descs,
+		.tx_ring_empty = tx.tx_ring_empty_descs,
 	};
 	return 0;
 }
 
-void xsk_rx_release(struct xsk_queue *q, uint32_t pos, uint32_t n)
+uint32_t xsk_queue_napi_id(const struct xsk_queue *q)
 {
-	uint64_t chunk_mask = ~(uint64_t)(q->frame_size - 1);
-	uint32_t fill;
+	int id = 0;
+	socklen_t len = sizeof(id);
 
-	if (!n)
-		return;
-	/* Each receive chunk is in the fill ring, in the kernel, in the rx ring or held here. */
-	if (xsk_ring_prod__reserve(&q->fill, n, &fill) != n)
-		abort();
-	for (uint32_t i = 0; i < n; i++)
-		*xsk_ring_prod__fill_addr(&q->fill, fill + i) =
-			xsk_ring_cons__rx_desc(&q->rx, pos + i)->addr & chunk_mask;
-	xsk_ring_cons__release(&q->rx, n);
-	xsk_ring_prod__submit(&q->fill, n);
-
-	/* Never set in copy mode. poll() works on every kernel, recvfrom() from 5.11 on. */
-	if (unlikely(xsk_ring_prod__needs_wakeup(&q->fill))) {
-		struct pollfd pfd = {.fd = q->fd, .events = POLLIN};
-
-		(void)poll(&pfd, 1, 0);
-	}
-}
-
-static uint32_t xsk_tx_reap(struct xsk_queue *q)
-{
-	uint64_t first = (uint64_t)q->ring_size * q->frame_size;
-	uint64_t end = (uint64_t)q->n_chunks * q->frame_size;
-	uint32_t pos, n = xsk_ring_cons__peek(&q->comp, q->n_tx_kernel, &pos);
-
-	if (!n)
+	if (getsockopt(q->rx_fd, SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &len) < 0)
 		return 0;
-	for (uint32_t i = 0; i < n; i++) {
-		/* Linux 6.18 returns the address with bit 0 cleared; ours are even, so are they. */
-		uint64_t addr = *xsk_ring_cons__comp_addr(&q->comp, pos + i);
-
-		addr &= ~(uint64_t)(q->frame_size - 1);
-		/* n <= n_tx_kernel, so the stack cannot overflow, whatever the ring holds. */
-		if (likely(addr >= first && addr < end))
-			q->tx_free[q->n_tx_free++] = addr;
-	}
-	xsk_ring_cons__release(&q->comp, n);
-	q->n_tx_kernel -= n;
-	return n;
-}
-
-uint32_t xsk_tx_complete(struct xsk_queue *q)
-{
-	uint32_t n = xsk_tx_reap(q);
-
-	/* Frames that an earlier kick had to leave behind, see the theory of operation. */
-	if (unlikely(xsk_tx_waiting(q)) && xsk_ring_prod__needs_wakeup(&q->tx)) {
-		xsk_tx_kick(q);
-		n += xsk_tx_reap(q);
-	}
-	return n;
-}
-
-void xsk_tx_kick(struct xsk_queue *q)
-{
-	int stalls = 0;
-
-	for (int round = 0; round < XSK_KICK_ROUNDS; round++) {
-		uint32_t before = __atomic_load_n(q->tx.consumer, __ATOMIC_RELAXED);
-		ssize_t ret = sendto(q->fd, NULL, 0, MSG_DONTWAIT, NULL, 0);
-
-		counter_add(&q->kicks, 1);
-		if (ret >= 0)
-			return;
-		switch (errno) {
-		case EAGAIN:
-			counter_add(&q->kick_again, 1);
-			break;
-		case EBUSY:
-			counter_add(&q->kick_lost, 1);
-			break;
-		default: /* ENOBUFS, ENETDOWN, ENXIO, ... */
-			counter_add(&q->kick_error, 1);
-			return;
-		}
-		if (!xsk_tx_waiting(q))
-			return;
-		/* Before 6.17 the index moves only when the ring is empty; 32 frames go each time.
-		 */
-		if (before == __atomic_load_n(q->tx.consumer, __ATOMIC_RELAXED) &&
-		    ++stalls == XSK_KICK_STALLS)
-			return;
-	}
+	return (uint32_t)id;
 }

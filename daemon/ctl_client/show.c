@@ -99,7 +99,7 @@ static void print_nic_queues(const json_t *nic, FILE *out)
 {
 	static const char *const heads[] = {">QUEUE",   ">WORKER", ">FROM-WIRE", ">BYTES",
 	                                    ">TO-WIRE", ">BYTES",  ">KICKS",     ">AGAIN",
-	                                    ">LOST",    ">ERROR",  NULL};
+	                                    ">LOST",    ">ERROR",  ">YIELDS",    NULL};
 	const json_t *queues = json_object_get(nic, "queues"), *q;
 	struct table *t;
 	size_t i;
@@ -119,12 +119,16 @@ static void print_nic_queues(const json_t *nic, FILE *out)
 		table_add(t, "%s", field_count(q, "kick_again"));
 		table_add(t, "%s", field_count(q, "kick_lost"));
 		table_add(t, "%s", field_count(q, "kick_error"));
+		table_add(t, "%s", field_count(q, "yields"));
 	}
 	table_print(t, out, 4);
 	json_array_foreach(queues, i, q)
 	{
 		char head[48];
 
+		if (field_true(q, "busy_polls"))
+			fprintf(out, "    queue %s: the worker polls the driver, NAPI id %s\n",
+			        field_count(q, "queue"), field_count(q, "napi_id"));
 		snprintf(head, sizeof(head), "    queue %.20s, kernel: ", field_count(q, "queue"));
 		print_drops(json_object_get(q, "kernel"), head, out);
 	}
@@ -161,6 +165,8 @@ void print_nic(const json_t *nic, FILE *out)
 		        field_text(nic, "xdp_mode"), field_count(nic, "prog_id"),
 		        field_true(nic, "adopted") ? " (taken over)" : "",
 		        field_text(nic, "copy_mode"));
+		fprintf(out, "    yield %s, napi-busy-poll %s\n", field_text(nic, "yield"),
+		        field_count(nic, "napi_busy_poll"));
 		fprintf(out, "    frames for no guest: %s", field_text(nic, "miss"));
 		if (json_is_string(json_object_get(nic, "redirect_to")))
 			fprintf(out, " to %s", field_text(nic, "redirect_to"));

@@ -154,7 +154,7 @@ static void expect_rx(struct fixture *f, uint32_t k, const uint8_t dst[6], uint3
                       uint8_t seed, uint16_t meta_flags, bool has_meta)
 {
 	struct xsk_queue *q = nic_view_get(f->nic)->queues[k];
-	struct pollfd pfd = {.fd = q->fd, .events = POLLIN};
+	struct pollfd pfd = {.fd = q->rx_fd, .events = POLLIN};
 	struct steer_meta meta;
 	struct xsk_frame frame;
 	uint8_t want[4096];
@@ -527,8 +527,10 @@ static void test_program_detached(void **state)
 /* A socket of somebody else on our queue: told, retried, and served when it is gone. */
 static void test_queue_taken(void **state)
 {
-	const struct xsk_queue_params params = {
-		.ifindex = if_nametoindex("vx0"), .ring_size = 64, .frame_size = 2048};
+	const struct xsk_queue_params params = {.ifindex = if_nametoindex("vx0"),
+	                                        .ring_size = 64,
+	                                        .frame_size = 2048,
+	                                        .node = MEM_NODE_ANY};
 	struct fixture *f = *state;
 	struct xsk_queue *other;
 

@@ -288,7 +288,7 @@ static int setup(void **state)
 		return -1;
 	if (xsk_queue_open(&qp, &queue, NULL) < 0)
 		return -1;
-	return steer_bind_queue(steer, QUEUE_BOUND, queue->fd, STEER_QUEUE_COPY);
+	return steer_bind_queue(steer, QUEUE_BOUND, queue->rx_fd, STEER_QUEUE_COPY);
 }
 
 static int teardown(void **state)

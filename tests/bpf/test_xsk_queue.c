@@ -6,10 +6,13 @@
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -34,6 +37,7 @@ static struct xsk_queue_params params_of(const char *ifname)
 		.mode = XSK_MODE_AUTO,
 		.ring_size = 256,
 		.frame_size = 2048,
+		.node = MEM_NODE_ANY,
 		.bind_timeout_ms = 1000,
 	};
 }
@@ -65,14 +69,14 @@ static struct steer *open_steer(const char *ifname, const struct xsk_queue *q)
 
 	if (err < 0)
 		fail_msg("steer_open: %d, %s", err, why);
-	assert_int_equal(steer_bind_queue(steer, q->queue, q->fd, STEER_QUEUE_COPY), 0);
+	assert_int_equal(steer_bind_queue(steer, q->queue, q->rx_fd, STEER_QUEUE_COPY), 0);
 	return steer;
 }
 
 /* Wait until @n frames have arrived, or nothing more comes. */
 static uint32_t wait_rx(struct xsk_queue *q, uint32_t n)
 {
-	struct pollfd pfd = {.fd = q->fd, .events = POLLIN};
+	struct pollfd pfd = {.fd = q->rx_fd, .events = POLLIN};
 	uint64_t end = netenv_now_ms() + 2000;
 	uint32_t have;
 
@@ -90,7 +94,7 @@ static void drain_tx(struct xsk_queue *q)
 	while (q->n_tx_kernel && netenv_now_ms() < end)
 		xsk_tx_flush(q);
 	assert_int_equal(q->n_tx_kernel, 0);
-	assert_int_equal(q->n_tx_free, q->ring_size);
+	assert_int_equal(q->n_tx_free, q->n_tx);
 	assert_true(xsk_queue_check(q));
 }
 
@@ -315,7 +319,7 @@ static void test_kernel_budget(void **state)
 	fill_tx(q);
 	xsk_tx_flush(q);
 	assert_false(xsk_tx_waiting(q));
-	settable = !setsockopt(q->fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &budget, sizeof(budget));
+	settable = !setsockopt(q->tx_fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &budget, sizeof(budget));
 	assert_int_equal(counter_get(&q->kicks), settable ? 1 : 4);
 	drain_tx(q);
 	if (!settable)
@@ -327,6 +331,213 @@ static void test_kernel_budget(void **state)
 	assert_true(counter_get(&q->kick_again) >= 3);
 	assert_int_equal(counter_get(&q->kick_lost) + counter_get(&q->kick_error), 0);
 	drain_tx(q);
+}
+
+/*
+ * What is sent must not trouble who waits for received frames: with one socket for both, epoll
+ * would be called for each frame that is done with.
+ */
+static void test_transmit_wakes_nobody(void **state)
+{
+	struct xsk_queue_params params = params_of("vx0");
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLET};
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+	struct pair *p = *state;
+	uint8_t frame[60];
+	struct xsk_queue *q;
+	int wire;
+
+	q = p->q[0] = open_queue(&params);
+	p->steer[0] = open_steer("vx0", q);
+	assert_int_not_equal(q->rx_fd, q->tx_fd);
+	assert_int_equal(epoll_ctl(fd, EPOLL_CTL_ADD, q->rx_fd, &ev), 0);
+	assert_int_equal(epoll_wait(fd, &ev, 1, 0), 0);
+	fill_tx(q);
+	xsk_tx_flush(q);
+	drain_tx(q);
+	assert_int_equal(epoll_wait(fd, &ev, 1, 0), 0);
+
+	wire = netenv_packet_socket("vx1");
+	netenv_frame(frame, sizeof(frame), mac, 1);
+	assert_int_equal(send(wire, frame, sizeof(frame), 0), sizeof(frame));
+	assert_int_equal(epoll_wait(fd, &ev, 1, 2000), 1);
+	assert_true(ev.events & EPOLLIN);
+	close(wire);
+	close(fd);
+}
+
+/* Fewer transmit chunks than ring slots: so many frames are outstanding, and none is lost. */
+static void test_transmit_window(void **state)
+{
+	struct xsk_queue_params params = params_of("vx0");
+	struct pair *p = *state;
+	struct xsk_queue *q;
+
+	params.tx_window = 64;
+	q = p->q[0] = open_queue(&params);
+	assert_int_equal(q->n_chunks, 256 + 64);
+	for (int round = 0; round < 20; round++) {
+		fill_tx(q);
+		assert_int_equal(q->n_tx_held + q->n_tx_kernel, 64);
+		assert_true(xsk_queue_check(q));
+		xsk_tx_flush(q);
+		drain_tx(q);
+	}
+	xsk_queue_close(q);
+	params.tx_window = 1000; /* more than the ring has */
+	q = p->q[0] = open_queue(&params);
+	assert_int_equal(q->n_tx, 256);
+}
+
+/* Room for every frame that can be outstanding, each with a page and a descriptor of its own. */
+static void test_send_buffer(void **state)
+{
+	struct xsk_queue_params params = params_of("vx0");
+	struct pair *p = *state;
+	int size = 0;
+	socklen_t len = sizeof(size);
+
+	params.frame_size = 4096;
+	p->q[0] = open_queue(&params);
+	assert_int_equal(getsockopt(p->q[0]->tx_fd, SOL_SOCKET, SO_SNDBUF, &size, &len), 0);
+	assert_true(size >= 256 * (8192 + 512));
+}
+
+/* The line of /proc/self/smaps about the mapping at @addr that begins with @what. */
+static bool smaps_line(const void *addr, const char *what, char *line, int size)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	bool here = false, found = false;
+
+	assert_non_null(f);
+	while (!found && fgets(line, size, f)) {
+		unsigned long start, end;
+
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = start <= (uintptr_t)addr && (uintptr_t)addr < end;
+		else
+			found = here && !strncmp(line, what, strlen(what));
+	}
+	fclose(f);
+	return found;
+}
+
+/* Packet memory starts where a huge page can start, and asks for huge pages, in all of its size. */
+static void test_huge_pages(void **state)
+{
+	struct xsk_queue_params params = params_of("vx0");
+	struct pair *p = *state;
+	struct xsk_queue *q;
+	char line[512];
+
+	params.ring_size = 1024;
+	params.tx_window = 64;
+	params.node = 0; /* exists everywhere */
+	q = p->q[0] = open_queue(&params);
+	assert_int_equal(q->map_size, (1024 + 64) * 2048);
+	assert_int_equal((uintptr_t)q->map % (2 << 20), 0);
+	if (access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK) < 0)
+		skip();
+	assert_true(smaps_line(q->map, "VmFlags:", line, sizeof(line)));
+	assert_non_null(strstr(line, " hg")); /* MADV_HUGEPAGE */
+	assert_non_null(strstr(line, " dd")); /* MADV_DONTDUMP */
+	fill_tx(q);
+	xsk_tx_flush(q);
+	drain_tx(q);
+}
+
+/* Give vx1 threaded NAPI. Returns false if the kernel has none. */
+static bool thread_napi(void)
+{
+	char dir[] = "/tmp/vx-sysfs-XXXXXX", path[64];
+	bool ok;
+
+	assert_non_null(mkdtemp(dir));
+	/* The one that is mounted shows another network namespace. */
+	netenv_run("mount -t sysfs sysfs %s", dir);
+	snprintf(path, sizeof(path), "%s/class/net/vx1/threaded", dir);
+	ok = !access(path, W_OK);
+	if (ok)
+		netenv_run("echo 1 > %s/class/net/vx1/threaded", dir);
+	netenv_run("umount %s", dir);
+	rmdir(dir);
+	return ok;
+}
+
+/* Send @n frames from q[0] while q[1] counts what arrives; all of them have to. */
+static void send_and_count(struct pair *p, uint32_t n)
+{
+	uint64_t end = netenv_now_ms() + 20000;
+	uint32_t sent = 0, got = 0, pos = 0;
+
+	while (got < n && netenv_now_ms() < end) {
+		for (uint32_t i = 0; i < 128 && sent < n && xsk_tx_reserve(p->q[0]); i++)
+			send_frame(p->q[0], 60, (uint8_t)sent++);
+		xsk_tx_flush(p->q[0]);
+		for (uint32_t k; (k = xsk_rx_peek(p->q[1], 256, &pos)); got += k)
+			xsk_rx_release(p->q[1], pos, k);
+	}
+	assert_int_equal(got, n);
+	drain_tx(p->q[0]);
+}
+
+/*
+ * A receiver with threaded NAPI runs when we give the CPU away; then batches are its own, and what
+ * is on the way never overruns it. With everybody on one CPU.
+ */
+static void test_yield(void **state)
+{
+	struct xsk_queue_params params = params_of("vx0");
+	struct pair *p = *state;
+	cpu_set_t old, one;
+
+	params.tx_window = 224;
+	params.ring_size = 1024;
+	params.yield = true;
+	p->q[0] = open_queue(&params);
+	params.ifindex = if_nametoindex("vx1");
+	params.yield = false;
+	p->q[1] = open_queue(&params);
+	p->steer[1] = open_steer("vx1", p->q[1]);
+
+	send_and_count(p, 1000);
+	assert_int_equal(counter_get(&p->q[0]->yields), 0); /* a softirq receives */
+	assert_int_equal(p->q[0]->tx_batch, 0);
+	if (!thread_napi())
+		skip();
+	assert_int_equal(sched_getaffinity(0, sizeof(old), &old), 0);
+	CPU_ZERO(&one);
+	CPU_SET((size_t)sched_getcpu(), &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	netenv_run("for p in $(pgrep '^napi/vx1-'); do taskset -cp %d $p >/dev/null; done",
+	           sched_getcpu());
+	send_and_count(p, 20000);
+	assert_true(counter_get(&p->q[0]->yields) > 0);
+	assert_int_equal(counter_get(&p->q[0]->kick_lost), 0);
+	assert_int_equal(sched_setaffinity(0, sizeof(old), &old), 0);
+}
+
+/* veth has no poll function for us: busy polling ends with the first frame, and traffic goes on. */
+static void test_busy_poll(void **state)
+{
+	struct xsk_queue_params params = params_of("vx0");
+	struct pair *p = *state;
+
+	params.busy_budget = 64;
+	p->q[0] = open_queue(&params);
+	if (!xsk_busy_polls(p->q[0])) {
+		params.busy_budget = 0; /* a kernel before 5.11: refused, and nothing else */
+		fill_tx(p->q[0]);
+		drain_tx(p->q[0]);
+		skip();
+	}
+	params.ifindex = if_nametoindex("vx1");
+	p->q[1] = open_queue(&params);
+	p->steer[0] = open_steer("vx0", p->q[0]);
+	p->steer[1] = open_steer("vx1", p->q[1]);
+	send_and_count(p, 2000);
+	assert_int_equal(xsk_busy_polls(p->q[1]), xsk_queue_napi_id(p->q[1]) != 0);
+	assert_true(xsk_queue_check(p->q[1]));
 }
 
 /* Without a carrier the device refuses each frame: each is lost, counted, and its chunk returns. */
@@ -618,6 +829,12 @@ int main(void)
 		TEST(test_transmit),
 		TEST(test_transmit_full_ring),
 		TEST(test_kernel_budget),
+		TEST(test_transmit_wakes_nobody),
+		TEST(test_transmit_window),
+		TEST(test_send_buffer),
+		TEST(test_huge_pages),
+		TEST(test_yield),
+		TEST(test_busy_poll),
 		TEST(test_no_carrier),
 		TEST(test_reserve_without_submit),
 		TEST(test_limit_2048),

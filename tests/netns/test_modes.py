@@ -354,6 +354,21 @@ def test_jumbo_frames(topo, wire):
     assert len(got) == 2015 and all(f.good for f in got)
 
 
+def test_receiver_with_a_thread_of_its_own(topo, wire):
+    """Threaded NAPI at the other end: every frame arrives, and the worker lets the thread run."""
+    topo.wire.run("ethtool", "-K", "wire0", "gro", "on")
+    if not topo.wire.sysfs("wire0/threaded", 1):
+        pytest.skip("this kernel has no threaded NAPI")
+    daemon = topo.daemon(1, nics=[{"name": "nic0", "mode": "steered", "napi-busy-poll": 64}]).start()
+    Vfe(topo, topo.socket(0), "tx", mac=guest_mac(0), dst=WIRE_MAC, count=5000,
+        size="60-1514").result()
+    got = wire.receive(5000)
+    assert len(got) == 5000 and all(f.good for f in got)
+    seen = nic(daemon)
+    assert seen["yield"] == "auto" and seen["napi_busy_poll"] == 64
+    assert seen["queues"][0]["yields"] > 0 and seen["queues"][0]["kick_lost"] == 0
+
+
 def test_zero_copy_that_the_driver_has_not(topo):
     """Forced and refused, never silently something else."""
     daemon = topo.daemon(1, nics=[{"name": "nic0", "mode": "steered", "zero-copy": "on"}])

@@ -133,7 +133,8 @@ static void xsk_new(struct fake_path *fp)
 	x->q.tx.cached_cons = FP_XSK_RING;
 	x->q.area = x->q.tx_area = x->area;
 	x->q.tx_free = x->free;
-	x->q.fd = -1;
+	x->q.rx_fd = x->q.tx_fd = -1;
+	x->q.n_tx = FP_XSK_RING;
 	x->q.n_chunks = 2 * FP_XSK_RING;
 	x->q.ring_size = FP_XSK_RING;
 	x->q.frame_size = FP_XSK_FRAME;

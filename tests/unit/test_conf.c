@@ -143,6 +143,8 @@ static void test_minimal(void **state)
 	assert_int_equal(c->nics[0].no_daemon, CONF_MISS_DROP);
 	assert_int_equal(c->nics[0].xdp_mode, CONF_XDP_NATIVE);
 	assert_int_equal(c->nics[0].zero_copy, CONF_ZC_AUTO);
+	assert_int_equal(c->nics[0].yield, CONF_YIELD_AUTO);
+	assert_int_equal(c->nics[0].napi_busy_poll, 0);
 	assert_int_equal(c->nics[0].first_queue, 0);
 	assert_int_equal(c->nics[0].queues, 0);
 	assert_int_equal(c->nics[0].ring_size, 2048);
@@ -187,10 +189,12 @@ static void test_every_key(void **state)
 	                      "    no-daemon: pass\n"
 	                      "    xdp-mode: generic\n"
 	                      "    zero-copy: off\n"
+	                      "    yield: on\n"
+	                      "    napi-busy-poll: 64\n"
 	                      "    first-queue: 2\n"
 	                      "    queues: 4\n"
 	                      "    ring-size: 512\n"
-	                      "  - {name: veth0, mode: dedicated, zero-copy: on}\n"
+	                      "  - {name: veth0, mode: dedicated, zero-copy: on, yield: off}\n"
 	                      "ports:\n"
 	                      "  - name: a.b_c-1\n"
 	                      "    socket: /run/a\n"
@@ -224,11 +228,14 @@ static void test_every_key(void **state)
 	assert_int_equal(c->nics[0].no_daemon, CONF_MISS_PASS);
 	assert_int_equal(c->nics[0].xdp_mode, CONF_XDP_GENERIC);
 	assert_int_equal(c->nics[0].zero_copy, CONF_ZC_OFF);
+	assert_int_equal(c->nics[0].yield, CONF_YIELD_ON);
+	assert_int_equal(c->nics[0].napi_busy_poll, 64);
 	assert_int_equal(c->nics[0].first_queue, 2);
 	assert_int_equal(c->nics[0].queues, 4);
 	assert_int_equal(c->nics[0].ring_size, 512);
 	assert_int_equal(c->nics[1].mode, CONF_NIC_DEDICATED);
 	assert_int_equal(c->nics[1].zero_copy, CONF_ZC_ON);
+	assert_int_equal(c->nics[1].yield, CONF_YIELD_OFF);
 	assert_int_equal(p->n_macs, 2);
 	assert_memory_equal(p->macs[0].addr, "\x52\x54\0\xaa\xbb\x0a", 6);
 	assert_int_equal(p->vlan, 4094);

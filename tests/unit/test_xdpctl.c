@@ -46,11 +46,13 @@ static int listener;
 #define NIC_A                                                                                      \
 	"{\"name\":\"n0\",\"mode\":\"steered\",\"state\":\"up\",\"driver\":\"veth\","              \
 	"\"mac\":\"02:00:00:00:00:ff\",\"ifindex\":3,\"mtu\":1500,\"xdp_mode\":\"native\","        \
-	"\"copy_mode\":\"copy\",\"prog_id\":17,\"adopted\":true,\"miss\":\"redirect\","            \
+	"\"copy_mode\":\"copy\",\"yield\":\"auto\",\"napi_busy_poll\":64,"                         \
+	"\"prog_id\":17,\"adopted\":true,\"miss\":\"redirect\","                                   \
 	"\"redirect_to\":\"br0\",\"no_daemon\":\"drop\",\"resets\":1,\"error\":null,"              \
 	"\"queues\":[{\"queue\":0,\"worker\":0,\"rx_frames\":10,\"rx_bytes\":640,"                 \
 	"\"tx_frames\":4,\"tx_bytes\":256,\"kicks\":4,\"kick_again\":0,\"kick_lost\":1,"           \
-	"\"kick_error\":0,\"kernel\":{\"rx_dropped\":2,\"rx_ring_full\":0}}],"                     \
+	"\"kick_error\":0,\"yields\":3,\"busy_polls\":true,\"napi_id\":8193,"                      \
+	"\"kernel\":{\"rx_dropped\":2,\"rx_ring_full\":0}}],"                                      \
 	"\"verdicts\":{\"guest\":{\"frames\":10,\"bytes\":640}},\"drops\":{\"no-port\":4}}"
 
 #define WORKER_A                                                                                   \
@@ -66,11 +68,15 @@ static int listener;
 	"  nic n0: steered, up\n"                                                                  \
 	"    driver veth, mac 02:00:00:00:00:ff, ifindex 3, mtu 1500, bound 1 times\n"             \
 	"    XDP native, program id 17 (taken over), frames move by copy\n"                        \
+	"    yield auto, napi-busy-poll 64\n"                                                      \
 	"    frames for no guest: redirect to br0; guests' frames without a daemon: drop\n"        \
 	"    steered: guest 10\n"                                                                  \
 	"    dropped: no-port 4\n"                                                                 \
-	"    QUEUE  WORKER  FROM-WIRE  BYTES  TO-WIRE  BYTES  KICKS  AGAIN  LOST  ERROR\n"         \
-	"        0       0         10    640        4    256      4      0     1      0\n"         \
+	"    QUEUE  WORKER  FROM-WIRE  BYTES  TO-WIRE  BYTES  KICKS  AGAIN  LOST  ERROR  "         \
+	"YIELDS\n"                                                                                 \
+	"        0       0         10    640        4    256      4      0     1      0       "    \
+	"3\n"                                                                                      \
+	"    queue 0: the worker polls the driver, NAPI id 8193\n"                                 \
 	"    queue 0, kernel: rx_dropped 2\n"
 
 #define PORT_TEXT                                                                                  \

@@ -79,6 +79,12 @@ class Namespace:
     def sysctl(self, key, value):
         self.run("sysctl", "-q", "-w", f"{key}={value}")
 
+    def sysfs(self, path, value):
+        """Write to a file below /sys/class/net as it is in here. Returns whether that worked."""
+        done = run("ip", "netns", "exec", self.name, "sh", "-c",
+                   f"echo {value} > /sys/class/net/{path}", check=False)
+        return done.returncode == 0
+
     # ---- traffic ------------------------------------------------------------------------
 
     def ping(self, address, count=3, interval=0.2, deadline=None, opts=()):

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * numa.h - where memory of a thread or a device should be, on hosts where that matters
+ *
+ * What the kernel says in sysfs, which is the same in each network namespace; nothing is kept.
+ * Control thread.
+ */
+#ifndef NUMA_H
+#define NUMA_H
+
+#include "base.h"
+#include "mem_node.h"
+
+#define NUMA_SYSFS "/sys" /* what @sysfs is, except in tests */
+
+/** numa_n_nodes() - nodes that have memory; 1 where the kernel knows nothing of nodes */
+uint32_t numa_n_nodes(const char *sysfs);
+
+/** numa_node_of_cpu() - Return: node of a CPU, or MEM_NODE_ANY */
+int numa_node_of_cpu(const char *sysfs, int cpu);
+
+/** numa_node_of_pci() - Return: node of a PCI device ("0000:3b:00.0"), or MEM_NODE_ANY */
+int numa_node_of_pci(const char *sysfs, const char *address);
+
+/**
+ * numa_choose() - where packet memory of a device's queue goes
+ * @address: of the device on the PCI bus, or something else if it is not on one
+ * @cpu: of the worker that serves the queue
+ *
+ * To the device's node: it writes and reads all of it, and its cache is there. A device that is
+ * nowhere (veth) leaves it to the worker. Return: MEM_NODE_ANY on a host with one node.
+ */
+int numa_choose(const char *sysfs, const char *address, int cpu);
+
+#endif
