@@ -41,6 +41,26 @@ def _skip_info(reason):
         return sys.exc_info()
 
 
+@pytest.fixture(scope="session")
+def topology(request):
+    """A factory of topologies for with blocks. One during which a test failed keeps its logs, also
+    when the block, as that of a fixture, ends as it should."""
+    from vx.topo import Topology  # its needs (yaml) are not those of every layer
+
+    class Watched(Topology):
+        before = 0
+
+        def close(self):
+            self.failed = self.failed or request.session.testsfailed > self.before
+            super().close()
+
+    def make(label, **keys):
+        topo = Watched(label, **keys)
+        topo.before = request.session.testsfailed
+        return topo
+    return make
+
+
 def pytest_sessionfinish(session, exitstatus):
     if exitstatus == 0 and not _outcomes["passed"] and _outcomes["skipped"]:
         session.exitstatus = 77

@@ -23,12 +23,9 @@ sleep 600 | dpdk-testpmd -l 0,1 -m 96 -a $dev --huge-dir /huge \
 
 @pytest.fixture(scope="module")
 def lab(topology):
-    topo = topology("dpdk")
-    try:
+    with topology("dpdk") as topo:
         topo.vhost = topo.daemon(1).start()
         yield topo
-    finally:
-        topo.finish()
 
 
 def echo(lab, count, *options):

@@ -9,10 +9,11 @@ import pytest
 from vx import base
 from vx.guest import old_qemu
 from vx.peers import Hugepages
-from vx.topo import WIRE
 from vx.traffic import exercise
 
 MEMORY = 192  # MiB
+TOPOLOGY = {"queues": 2}
+GUESTS = None, {}
 
 
 class Row:
@@ -57,18 +58,6 @@ ROWS = {
     # Its virtio-mmio devices are legacy by default.
     "microvm": Row(machine="microvm", lacks=["VERSION_1"]),
 }
-
-
-@pytest.fixture(scope="module")
-def lab(topology):
-    topo = topology("frontends", queues=2)
-    try:
-        topo.vhost = topo.daemon(2).start()
-        topo.other = topo.guest(1).start()
-        topo.other.wait_ping(WIRE)
-        yield topo
-    finally:
-        topo.finish()
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -6,6 +6,8 @@ from vx import base
 from vx.topo import WIRE
 from vx.traffic import exercise
 
+PORTS = {"iommu": True}, {}
+GUESTS = None, {}
 DEVICE = "iommu_platform=on,ats=on,disable-legacy=on"
 ROWS = {
     # The guest maps and unmaps each buffer, and waits for every invalidation.
@@ -23,18 +25,6 @@ ip link set {nic} up && ip addr add {ip} dev {nic}
 
 def iommu(properties):
     return ["-device", f"intel-iommu,intremap=off,device-iotlb=on,{properties}"]
-
-
-@pytest.fixture(scope="module")
-def lab(topology):
-    topo = topology("iommu")
-    try:
-        topo.vhost = topo.daemon(ports=[topo.port(0, iommu=True), topo.port(1)]).start()
-        topo.other = topo.guest(1).start()
-        topo.other.wait_ping(WIRE)
-        yield topo
-    finally:
-        topo.finish()
 
 
 @pytest.mark.parametrize("name", ROWS)

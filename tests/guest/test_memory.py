@@ -6,25 +6,13 @@ from contextlib import contextmanager
 import pytest
 
 from vx.base import sanitized, wait_for
-from vx.topo import WIRE
 from vx.traffic import exercise
 
 pytestmark = pytest.mark.skipif(
     bool(sanitized()), reason="the sanitizer build repeats a part of the guest layer, to save time")
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def lab(topology):
-    topo = topology("memory")
-    try:
-        topo.vhost = topo.daemon(2).start()
-        topo.other = topo.guest(1).start()
-        topo.other.wait_ping(WIRE)
-        yield topo
-    finally:
-        topo.finish()
+GUESTS = None, {}
 
 
 @contextmanager

@@ -11,12 +11,9 @@ from vx.topo import WIRE
 
 @pytest.fixture
 def lab(topology):
-    topo = topology("migration", far=True)
-    try:
+    with topology("migration", far=True) as topo:
         migration.two_daemons(topo)
         yield topo
-    finally:
-        topo.finish()
 
 
 def is_up(daemon):

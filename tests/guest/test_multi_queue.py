@@ -16,8 +16,7 @@ QUEUES = 4
 
 @pytest.fixture(scope="module")
 def lab(topology):
-    topo = topology("mq", queues=QUEUES)
-    try:
+    with topology("mq", queues=QUEUES) as topo:
         cpus = [{"cpu": c % os.cpu_count()} for c in range(2)]
         topo.vhost = topo.daemon(2, workers=cpus).start()
         topo.vms = [topo.guest(0, queues=QUEUES).start(wait=False), topo.guest(1).start(wait=False)]
@@ -25,8 +24,6 @@ def lab(topology):
             vm.wait_boot()
             vm.wait_ping(WIRE)
         yield topo
-    finally:
-        topo.finish()
 
 
 def frames(lab):

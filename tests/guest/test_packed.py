@@ -10,22 +10,8 @@ from vx.topo import WIRE
 from vx.traffic import exercise
 
 FLOOR = 3  # Mbit/s: that TCP works, not how fast
-
-
-@pytest.fixture(scope="module")
-def lab(topology):
-    topo = topology("packed", queues=2)
-    try:
-        topo.vhost = topo.daemon(2).start()
-        topo.vms = [topo.guest(i, queues=2, device=f"packed={'off' if i else 'on'}").start(wait=False)
-                    for i in range(2)]
-        for vm in topo.vms:
-            vm.wait_boot()
-        for vm in topo.vms:
-            vm.wait_ping(WIRE)
-        yield topo
-    finally:
-        topo.finish()
+TOPOLOGY = {"queues": 2}
+GUESTS = {"queues": 2, "device": "packed=on"}, {"queues": 2, "device": "packed=off"}
 
 
 def started(lab, i):

@@ -16,8 +16,7 @@ SLOW = 16 << 20  # bytes a second: post-copy lasts for some seconds
 
 @pytest.fixture(scope="module")
 def lab(topology):
-    topo = topology("postcopy", far=True)
-    try:
+    with topology("postcopy", far=True) as topo:
         migration.two_daemons(topo)
         # Lives on the far host all the time.
         topo.neighbour = topo.add(Guest("neighbour", topo.workdir,
@@ -25,8 +24,6 @@ def lab(topology):
                                         guest_ip(1))).start()
         topo.neighbour.wait_ping(WIRE)
         yield topo
-    finally:
-        topo.finish()
 
 
 def switched_on(*qemus):

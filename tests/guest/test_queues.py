@@ -13,15 +13,12 @@ PAIRS = 4
 
 @pytest.fixture(scope="module")
 def lab(topology):
-    topo = topology("queues")
-    try:
+    with topology("queues") as topo:
         topo.vhost = topo.daemon(1, workers=[{"cpu": 0}, {"cpu": 1}]).start()
         topo.vm = topo.guest(0, queues=PAIRS).start()
         topo.vm.wait_ping(WIRE)
         topo.add(topo.wire.iperf_server(topo.workdir / "iperf.log"))
         yield topo
-    finally:
-        topo.finish()
 
 
 def rings(lab, kind):

@@ -21,8 +21,7 @@ def lab(request, topology):
     queues = request.param
     if base.sanitized() and queues == 1:
         pytest.skip("the sanitizer build runs the two-queue variant only, to save time")
-    topo = topology(f"traffic{queues}", queues=queues)
-    try:
+    with topology(f"traffic{queues}", queues=queues) as topo:
         topo.queues = queues
         topo.vhost = topo.daemon(2, workers=[{"cpu": c % os.cpu_count()} for c in range(queues)])
         topo.vhost.start()
@@ -32,8 +31,6 @@ def lab(request, topology):
             vm.wait_ping(WIRE)
             vm.iperf_server()
         yield topo
-    finally:
-        topo.finish()
 
 
 def test_guest_has_the_queues_asked_for(lab):

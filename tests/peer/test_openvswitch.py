@@ -12,17 +12,15 @@ import pytest
 from vx import net
 from vx.net import veth
 from vx.peers import OpenVSwitch
-from vx.topo import WIRE, Topology
+from vx.topo import WIRE
 
 # That TCP works, not how fast: emulated guests, and a polling switch on one of few CPUs.
 FLOOR = 1
 
 
 @pytest.fixture(scope="module")
-def lab(request):
-    before = request.session.testsfailed
-    topo = Topology("ovs")
-    try:
+def lab(topology):
+    with topology("ovs") as topo:
         for i in (0, 1):
             veth(topo.host, f"vhx{i}", topo.host, f"ovs{i}")
         # The wire hangs on the bridge, not on nic0, in this test.
@@ -42,9 +40,6 @@ def lab(request):
             vm.wait_ping(WIRE, 20)
             vm.iperf_server()
         yield topo
-    finally:
-        topo.failed = request.session.testsfailed > before
-        topo.close()
 
 
 @pytest.mark.parametrize("size", [18, 56, 1472])

@@ -13,7 +13,7 @@ import yaml
 from vx import base
 from vx.base import run, tool, wait_for
 from vx.container import Container
-from vx.topo import HOST, WIRE, Topology, guest_mac
+from vx.topo import HOST, WIRE, guest_mac
 
 UNIT = "vhost-xdpd.service"
 CONFIG = {
@@ -27,23 +27,18 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
-def box(request):
+def box(topology):
     """The daemon installed and configured in a booted container; its nic is a veth to a wire."""
     if base.sanitized():
         pytest.skip("the installed service is tested with the release build")
     base.binary("vhost-xdpd")
-    before = request.session.testsfailed
-    topo = Topology("service")
-    try:
+    with topology("service") as topo:
         box = topo.add(Container(topo.workdir, topo.host))
         box.topo = topo
         box.installed = box.install(base.build_dir())
         box.write("/etc/vhost-xdp/vhost-xdpd.yaml", yaml.safe_dump(CONFIG, sort_keys=False))
         box.boot()
         yield box
-    finally:
-        topo.failed = request.session.testsfailed > before
-        topo.close()
 
 
 @pytest.fixture
