@@ -9,7 +9,7 @@ from vx import base, net
 from vx.base import wait_for
 from vx.net import Capture
 from vx.topo import HOST, WIRE, guest_mac
-from vx.traffic import carry_file
+from vx.traffic import carry_file, ping, tcp
 
 BROADCAST = "198.18.0.255"
 # Mbit/s: that TCP works, not how fast. The guests are emulated, and the machine may be busy.
@@ -45,17 +45,15 @@ def test_guest_has_the_queues_asked_for(lab):
 def test_ping_guest_and_wire(lab, size):
     """Payloads from the smallest frame over a full one to fragments."""
     for vm in lab.vms:
-        status, output = vm.call(f"ping -i 0.2 -c 3 -s {size} -w 6 {WIRE}")
-        assert status == 0 and "3 packets received" in output, output
+        ping(vm, WIRE, size)
         assert lab.wire.ping(vm.address, 3, opts=["-s", size]) == 3
 
 
 @pytest.mark.parametrize("size", [0, 56, 1472, 4000])
 def test_ping_guest_and_guest(lab, size):
     a, b = lab.vms
-    for src, dst in ((a, b), (b, a)):
-        status, output = src.call(f"ping -i 0.2 -c 3 -s {size} -w 6 {dst.address}")
-        assert status == 0 and "3 packets received" in output, output
+    ping(a, b.address, size)
+    ping(b, a.address, size)
 
 
 def test_ping_host_and_wire(lab):
@@ -161,9 +159,7 @@ def test_unicast_is_seen_by_its_owner_only(lab):
 @pytest.mark.parametrize("reverse", [False, True], ids=["out", "in"])
 def test_tcp_guest_and_wire(lab, reverse):
     for vm in lab.vms:
-        rate = net.tcp_mbit(vm.iperf(WIRE, reverse=reverse))
-        print(f"{vm.name} {'<-' if reverse else '->'} wire: {rate:.0f} Mbit/s")
-        assert rate > FLOOR
+        tcp(vm, WIRE, FLOOR, reverse)
 
 
 def test_tcp_wire_is_client(lab):
@@ -174,9 +170,7 @@ def test_tcp_wire_is_client(lab):
 @pytest.mark.parametrize("reverse", [False, True], ids=["out", "in"])
 def test_tcp_guest_and_guest(lab, reverse):
     a, b = lab.vms
-    rate = net.tcp_mbit(a.iperf(b.address, reverse=reverse))
-    print(f"{rate:.0f} Mbit/s")
-    assert rate > FLOOR
+    tcp(a, b.address, FLOOR, reverse)
 
 
 def test_tcp_many_flows(lab):

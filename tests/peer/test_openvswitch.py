@@ -9,10 +9,10 @@ import os
 
 import pytest
 
-from vx import net
 from vx.net import veth
 from vx.peers import OpenVSwitch
 from vx.topo import WIRE
+from vx.traffic import ping, tcp
 
 # That TCP works, not how fast: emulated guests, and a polling switch on one of few CPUs.
 FLOOR = 1
@@ -45,17 +45,15 @@ def lab(topology):
 @pytest.mark.parametrize("size", [18, 56, 1472])
 def test_ping_guest_and_guest(lab, size):
     a, b = lab.vms
-    for src, dst in ((a, b), (b, a)):
-        status, output = src.call(f"ping -i 0.2 -c 3 -s {size} -w 6 {dst.address}")
-        assert status == 0 and "3 packets received" in output, output
+    ping(a, b.address, size)
+    ping(b, a.address, size)
 
 
 @pytest.mark.parametrize("size", [18, 56, 1472])
 def test_ping_guest_and_wire(lab, size):
     for vm in lab.vms:
         assert lab.wire.ping(vm.address, 3, opts=["-s", size]) == 3
-        status, output = vm.call(f"ping -i 0.2 -c 3 -s {size} -w 6 {WIRE}")
-        assert status == 0 and "3 packets received" in output, output
+        ping(vm, WIRE, size)
 
 
 def test_the_bridge_learned_the_guests(lab):
@@ -73,17 +71,13 @@ def test_the_bridge_learned_the_guests(lab):
 @pytest.mark.parametrize("reverse", [False, True], ids=["out", "in"])
 def test_tcp_guest_and_wire(lab, reverse):
     for vm in lab.vms:
-        rate = net.tcp_mbit(vm.iperf(WIRE, reverse=reverse))
-        print(f"{vm.name} {'<-' if reverse else '->'} wire: {rate:.0f} Mbit/s")
-        assert rate > FLOOR
+        tcp(vm, WIRE, FLOOR, reverse)
 
 
 def test_tcp_guest_and_guest(lab):
     a, b = lab.vms
-    for src, dst in ((a, b), (b, a)):
-        rate = net.tcp_mbit(src.iperf(dst.address))
-        print(f"{src.name} -> {dst.name}: {rate:.0f} Mbit/s")
-        assert rate > FLOOR
+    tcp(a, b.address, FLOOR)
+    tcp(b, a.address, FLOOR)
 
 
 def test_daemon_restart_beside_the_switch(lab):

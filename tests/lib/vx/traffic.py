@@ -3,6 +3,7 @@
 import hashlib
 import os
 
+from . import net
 from .base import wait_for
 from .topo import WIRE
 
@@ -38,13 +39,25 @@ def carry_file(topo, a, b, size=4 << 20):
     assert _digest(back) == _digest(source)
 
 
+def ping(vm, address, size=56, interval=0.2):
+    """Three echo requests from a guest with so many bytes of payload: all are answered."""
+    status, output = vm.call(f"ping -i {interval} -c 3 -s {size} -w 6 {address}")
+    assert status == 0 and "3 packets received" in output, output
+
+
+def tcp(vm, address, floor, reverse=False):
+    """A stream from a guest, or with reverse to it, of more than `floor` Mbit/s."""
+    rate = net.tcp_mbit(vm.iperf(address, reverse=reverse))
+    print(f"{vm.name} {'<-' if reverse else '->'} {address}: {rate:.0f} Mbit/s")
+    assert rate > floor
+
+
 def exercise(topo, vm, other):
     """Small, full and fragmented frames both ways, then bytes that are compared. The other guest
     and the wire are known to work, so a failure is vm's."""
     topo.wire.wait_ping(vm.address, 15)
     for payload in (18, 1472, 4000):
         assert topo.wire.ping(vm.address, 3, interval=0.05, opts=["-s", payload]) == 3
-        status, output = vm.call(f"ping -i 0.05 -c 3 -s {payload} -w 6 {other.address}")
-        assert status == 0 and "3 packets received" in output, output
+        ping(vm, other.address, payload, 0.05)
     carry_file(topo, vm, other, 1 << 20)
     carry_file(topo, other, vm, 1 << 20)
