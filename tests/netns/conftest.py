@@ -31,6 +31,17 @@ def topo(request):
     topology.close()
 
 
+@pytest.fixture(scope="module")
+def lab(request, topology):
+    """One daemon with four ports and two workers for all tests of a file: what one leaves behind,
+    the next would see."""
+    with topology(request.module.__name__.removeprefix("test_")) as topo:
+        silence(topo)
+        topo.vhost = topo.daemon(4, workers=({"cpu": 0}, {"cpu": 1})).start()
+        topo.station = topo.add(Station(topo.wire, "wire0", far=(topo.host, "nic0")))
+        yield topo
+
+
 @pytest.fixture
 def wire(topo):
     """A raw socket at the far end of the nic's cable."""

@@ -24,6 +24,7 @@ F_MAC = 1 << 5
 P_MQ, P_REPLY_ACK, P_CONFIG, P_MEM_SLOTS, P_STATUS = (
     1 << 0, 1 << 3, 1 << 9, 1 << 15, 1 << 16)
 DESC_NEXT, DESC_WRITE, DESC_INDIRECT = 1, 2, 4
+RX, TX = 0, 1  # rings of the first queue pair
 DESC_AVAIL, DESC_USED = 1 << 7, 1 << 15  # packed rings
 PACKED_START = 0x80008000  # both positions: slot 0, wrap counter 1
 HDR = 12  # virtio-net header with num_buffers
@@ -164,12 +165,22 @@ class RawFrontEnd:
             self.send(SET_VRING_ENABLE, struct.pack("=II", ring, 1))
         self.avail_idx[ring] = 0
 
+    def stop_ring(self, ring):
+        """Where it stopped."""
+        index, base_ = struct.unpack("=II", self.ask(GET_VRING_BASE, struct.pack("=II", ring, 0)))
+        assert index == ring
+        return base_
+
+    def clear_ring(self, ring):
+        """As a driver does before it starts one anew."""
+        self.write(self.at(ring)[0], bytes(RING_AREA))
+
     def start(self, **keys):
         """The whole way with one queue pair; the last answer tells that all was carried out."""
         self.negotiate(**keys)
         self.share_memory()
-        self.start_ring(0)
-        self.start_ring(1)
+        self.start_ring(RX)
+        self.start_ring(TX)
         self.ask_u64(GET_FEATURES)
         return self
 
@@ -227,10 +238,10 @@ class RawFrontEnd:
 
     def transmit(self, data, header=bytes(HDR), slot=0):
         """One frame in one buffer; waits until it was taken."""
-        used = self.used_idx(1)
-        self.desc(1, slot, self.buffer(slot, header + data), len(header) + len(data))
-        self.offer(1, slot)
-        self.wait_used(1, (used + 1) & 0xFFFF)
+        used = self.used_idx(TX)
+        self.desc(TX, slot, self.buffer(slot, header + data), len(header) + len(data))
+        self.offer(TX, slot)
+        self.wait_used(TX, (used + 1) & 0xFFFF)
 
 
 def wait_quiet(seconds=0.05):

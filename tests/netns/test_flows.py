@@ -198,13 +198,9 @@ def test_vlan_port(topo, wire):
 def reset_ring(guest, ring):
     """As a front end that passes RING_RESET on: stopped, emptied by the driver, started with the
     call descriptor that it has."""
-    position = struct.unpack("=II", guest.ask(r.GET_VRING_BASE, struct.pack("=II", ring, 0)))[1]
-    desc, avail, used = guest.at(ring)
-    for at, size in ((desc, 16 * guest.num), (avail, 6 + 2 * guest.num), (used, 6 + 8 * guest.num)):
-        guest.write(at, bytes(size))
-    call, guest.avail_idx[ring] = guest.call[ring], 0
+    position = guest.stop_ring(ring)
+    guest.clear_ring(ring)
     guest.start_ring(ring, enable=False, call=False)
-    guest.call[ring] = call
     guest.ask_u64(r.GET_FEATURES)
     return position
 

@@ -17,43 +17,19 @@ import tempfile
 import pytest
 
 from vx.base import wait_for
-from vx.topo import Topology, guest_mac
 
 import rawfe as r
-from rawfe import GPA, UVA, RawFrontEnd
-from vxnet import Echo, Holdings, Vfe, close_guests, port, silence, wait_port
+from rawfe import GPA, UVA
+from vxnet import Vfe, on_trial, port
 
 U64, STATE = struct.Struct("=Q").pack, struct.Struct("=II").pack
 HUNG_UP, REFUSED = "hung up", "refused"
 
 
-@pytest.fixture(scope="module")
-def lab():
-    """One daemon for all tests of the file: what one leaves behind, the next would see."""
-    topo = Topology("hostile")
-    try:
-        silence(topo)
-        topo.vhost = topo.daemon(4).start()
-        yield topo
-    finally:
-        topo.close()
-
-
 @pytest.fixture
 def front_end(lab):
-    """A raw front end on vm0 while vm2 and vm3 talk; then the account."""
-    echo = Echo(lab, lab.socket(2), lab.socket(3), guest_mac(2), guest_mac(3))
-    holdings = Holdings(lab.vhost)
-    fe = RawFrontEnd(lab.socket(0), size=1 << 20)
-    try:
+    with on_trial(lab, 1 << 20) as fe:
         yield fe
-        fe.close()
-        wait_port(lab.vhost, "vm0", state="listening")
-        holdings.same()
-        echo.finish()
-    finally:
-        fe.close()
-        close_guests(lab)
     # The port serves the next front end.
     Vfe(lab, lab.socket(0), "probe").result()
 
@@ -360,8 +336,7 @@ def test_memory_is_taken_from_under_a_running_ring(lab, front_end):
              "stopped rings")
     front_end.share_memory()
     for ring in (0, 1):
-        front_end.mem[front_end.at(ring)[2]:front_end.at(ring)[2] + 4] = bytes(4)
-        front_end.mem[front_end.at(ring)[1]:front_end.at(ring)[1] + 4] = bytes(4)
+        front_end.clear_ring(ring)
         front_end.start_ring(ring)
     assert alive(front_end)
     front_end.transmit(bytes(64))

@@ -14,45 +14,20 @@ from contextlib import suppress
 import pytest
 
 from vx.base import wait_for
-from vx.topo import Topology, guest_mac
+from vx.topo import guest_mac
 
 import rawfe as r
-from rawfe import (DESC_INDIRECT, DESC_NEXT, DESC_WRITE, GPA, HDR, UVA, RawFrontEnd)
-from vxnet import (BROADCAST, WIRE_MAC, Echo, Holdings, Station, Vfe, close_guests, frame, port,
-                   silence, to_drops, wait_port)
+from rawfe import DESC_INDIRECT, DESC_NEXT, DESC_WRITE, GPA, HDR, RX, TX, UVA
+from vxnet import (BROADCAST, WIRE_MAC, Vfe, frame, on_trial, port, queue, send_to_vm0,
+                   start_again, to_drops, wait_given_up, wait_port)
 
-RX, TX = 0, 1
 SIZE = 4 << 20
-
-
-@pytest.fixture(scope="module")
-def lab():
-    topo = Topology("rings")
-    try:
-        silence(topo)
-        topo.vhost = topo.daemon(4, workers=({"cpu": 0}, {"cpu": 1})).start()
-        topo.station = topo.add(Station(topo.wire, "wire0"))
-        yield topo
-    finally:
-        topo.close()
 
 
 @pytest.fixture
 def fe(lab):
-    """A raw front end on vm0 while vm2 and vm3 talk; then the account."""
-    echo = Echo(lab, lab.socket(2), lab.socket(3), guest_mac(2), guest_mac(3))
-    holdings = Holdings(lab.vhost)
-    front_end = RawFrontEnd(lab.socket(0), size=SIZE)
-    try:
+    with on_trial(lab, SIZE) as front_end:
         yield front_end
-        front_end.close()
-        wait_port(lab.vhost, "vm0", state="listening")
-        wait_port(lab.vhost, "vm1", state="listening")
-        holdings.same()
-        echo.finish()
-    finally:
-        front_end.close()
-        close_guests(lab)
     works(lab)
 
 
@@ -65,18 +40,6 @@ def works(lab):
     lab.station.send_all(frame(guest_mac(0), WIRE_MAC, k) for k in range(5))
     assert len(lab.station.receive(5, settle=0.02)) == 5
     guest.finish()
-
-
-def queue(lab, ring):
-    return next(q for q in port(lab.vhost, "vm0")["queues"] if q["index"] == ring)
-
-
-def wait_given_up(lab, ring, why):
-    """The ring has stopped, and the port says so and why."""
-    wait_for(lambda: not queue(lab, ring)["started"], 5,
-             lambda: f"end of ring {ring}: {port(lab.vhost, 'vm0')}")
-    error = port(lab.vhost, "vm0")["last_error"]
-    assert f"ring {ring} was given up" in error and why in error, error
 
 
 def chain(fe, ring, *descs):
@@ -176,11 +139,7 @@ def test_receive_ring(lab, fe, name, sender):
     why, act = BAD_RX[name]
     fe.start()
     act(fe)
-    if sender == "wire":
-        lab.station.send_all(frame(guest_mac(0), WIRE_MAC, k, 1000) for k in range(3))
-    else:
-        Vfe(lab, lab.socket(1), "tx", mac=guest_mac(1), dst=guest_mac(0), count=3,
-            size=1000).result()
+    send_to_vm0(lab, sender)
     wait_given_up(lab, RX, why)
     fe.transmit(bytes(64))
 
@@ -189,9 +148,8 @@ def test_ring_that_was_given_up_starts_again(lab, fe):
     fe.start()
     fe.offer(TX, 300)
     wait_given_up(lab, TX, "out of range")
-    base = struct.unpack("=II", fe.ask(r.GET_VRING_BASE, struct.pack("=II", TX, 0)))[1]
-    assert base == 0
-    fe.mem[fe.at(TX)[1]:fe.at(TX)[1] + 4] = bytes(4)
+    assert fe.stop_ring(TX) == 0
+    fe.clear_ring(TX)
     fe.start_ring(TX)
     fe.transmit(bytes(64))
     assert queue(lab, TX)["started"] and queue(lab, TX)["fault"] == "none"
@@ -252,11 +210,7 @@ def test_descriptors_that_change_while_they_are_used(lab, fe):
             for _ in range(20):
                 fe.offer(TX, *range(64))
                 time.sleep(0.0005)
-            if not queue(lab, TX)["started"]:
-                fe.ask(r.GET_VRING_BASE, struct.pack("=II", TX, 0))
-                for at in fe.at(TX)[1:]:
-                    fe.write(at, bytes(4))
-                fe.start_ring(TX)
+            start_again(lab, fe)
     finally:
         stop.set()
         thread.join()
@@ -301,13 +255,7 @@ def test_random_rings(lab, fe, seed):
                      advance=rng.choice([None, None, None, 300]))
         lab.station.send_all(frame(guest_mac(0), WIRE_MAC, k, 1000) for k in range(4))
         fe.ask_u64(r.GET_FEATURES)
-        for q in port(lab.vhost, "vm0")["queues"]:
-            if not q["started"]:
-                ring = q["index"]
-                fe.ask(r.GET_VRING_BASE, struct.pack("=II", ring, 0))
-                for at in fe.at(ring)[1:]:
-                    fe.write(at, bytes(4))
-                fe.start_ring(ring)
+        start_again(lab, fe)
 
 
 # ---- descriptors that block --------------------------------------------------------------------

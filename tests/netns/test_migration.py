@@ -12,14 +12,13 @@ from vx.base import wait_for
 from vx.topo import guest_mac
 
 import rawfe as r
-from rawfe import GPA, RawFrontEnd
-from vxnet import (WIRE_MAC, Station, Vfe, frame, mac_bytes, port, wait_port)
+from rawfe import GPA, RX, TX, RawFrontEnd
+from vxnet import Station, Vfe, frame, mac_bytes, port, wait_port
 
 LOG_ALL, RARP = 1 << 26, 2
 PROTOCOL = r.P_MQ | r.P_REPLY_ACK | 1 << 1 | 1 << RARP
 SEND_RARP = 19
 PAGE = 4096
-RX, TX = 0, 1
 SLOTS = 128
 
 
@@ -89,8 +88,7 @@ class Guest(RawFrontEnd):
 
     def stop(self):
         for ring in (RX, TX):
-            self.send(r.GET_VRING_BASE, struct.pack("=II", ring, 0))
-            assert self.reply()[0] == r.GET_VRING_BASE
+            self.stop_ring(ring)
 
 
 def own_pages(fe):

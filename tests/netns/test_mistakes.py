@@ -12,7 +12,7 @@ import pytest
 from vx import base
 from vx.base import die_with_parent, run, wait_for
 from vx.daemon import Daemon
-from vx.topo import Topology, guest_mac
+from vx.topo import guest_mac
 
 import xdp
 from vxnet import WIRE_MAC, Vfe, call, frame, nic, verdicts, wait_nic
@@ -72,10 +72,10 @@ MISTAKES = {
 
 
 @pytest.fixture(scope="module")
-def lab():
+def lab(topology):
     """Namespaces for configurations that never come to anything."""
-    with Topology("mistakes") as topology:
-        yield topology
+    with topology("mistakes") as topo:
+        yield topo
 
 
 @pytest.mark.parametrize("check", [True, False], ids=["check", "start"])

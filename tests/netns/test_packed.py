@@ -10,43 +10,29 @@ import time
 import pytest
 
 from vx.base import wait_for
-from vx.topo import Topology, guest_mac
+from vx.topo import guest_mac
 
 import rawfe as r
-from rawfe import (DESC_AVAIL, DESC_INDIRECT, DESC_NEXT, DESC_USED, DESC_WRITE, GPA, HDR,
+from rawfe import (DESC_AVAIL, DESC_INDIRECT, DESC_NEXT, DESC_USED, DESC_WRITE, GPA, HDR, RX, TX,
                    RawFrontEnd)
-from vxnet import (BROADCAST, WIRE_MAC, Echo, Holdings, Station, Vfe, call, close_guests, frame,
-                   port, silence, to_drops, untouched, wait_port)
+from vxnet import (BROADCAST, WIRE_MAC, Holdings, Vfe, call, close_guests, frame, on_trial, port,
+                   queue, send_to_vm0, start_again, to_drops, untouched, wait_given_up, wait_port)
 
-TWO_WORKERS = ({"cpu": 0}, {"cpu": 1})
-RX, TX = 0, 1
 SIZE = 4 << 20
 
 
-@pytest.fixture(scope="module")
-def daemon():
-    topo = Topology("packed")
-    try:
-        silence(topo)
-        topo.vhost = topo.daemon(4, workers=TWO_WORKERS).start()
-        topo.station = topo.add(Station(topo.wire, "wire0", far=(topo.host, "nic0")))
-        yield topo
-    finally:
-        topo.close()
-
-
 @pytest.fixture
-def lab(daemon):
+def lab(lab):
     """Ports for the test; what it starts on them ends with it, and leaves nothing."""
-    holdings = Holdings(daemon.vhost)
+    holdings = Holdings(lab.vhost)
     try:
-        yield daemon
+        yield lab
     finally:
-        close_guests(daemon)
+        close_guests(lab)
     for i in range(4):
-        wait_port(daemon.vhost, f"vm{i}", state="listening")
+        wait_port(lab.vhost, f"vm{i}", state="listening")
     holdings.same()
-    while daemon.station.receive(timeout=0.01):
+    while lab.station.receive(timeout=0.01):
         pass
 
 
@@ -54,15 +40,6 @@ def pair(topo, **options):
     options = {"packed": True, "size": "42-1514", "both": True, "timeout_ms": 30000, **options}
     return Vfe(topo, topo.socket(0), "pair", peer_socket=topo.socket(1), mac=guest_mac(0),
                peer_mac=guest_mac(1), **options)
-
-
-def stop_ring(fe, ring):
-    """Where it stopped."""
-    return struct.unpack("=II", fe.ask(r.GET_VRING_BASE, struct.pack("=II", ring, 0)))[1]
-
-
-def queue(lab, ring):
-    return next(q for q in port(lab.vhost, "vm0")["queues"] if q["index"] == ring)
 
 
 # ---- traffic -----------------------------------------------------------------------------------
@@ -139,7 +116,7 @@ def test_guest_without_buffers_loses_frames_and_no_more(lab):
             _, length, id_, flags = struct.unpack_from("=QIHH", fe.mem, fe.at(RX)[0] + 16 * slot)
             assert (length, id_) == (HDR + 100, k)
             assert flags == DESC_WRITE | (DESC_AVAIL | DESC_USED if wrap else 0)
-        assert stop_ring(fe, RX) == 0x80038003
+        assert fe.stop_ring(RX) == 0x80038003
 
 
 # ---- lives -------------------------------------------------------------------------------------
@@ -174,8 +151,8 @@ def test_layout_changes_with_the_guest(lab):
         start(fe)
         for k in range(3):
             for ring in (RX, TX):
-                stop_ring(fe, ring)
-                fe.write(fe.at(ring)[0], bytes(r.RING_AREA))
+                fe.stop_ring(ring)
+                fe.clear_ring(ring)
             fe.features ^= r.F_RING_PACKED
             fe.send(r.SET_FEATURES, struct.pack("=Q", fe.features))
             for ring in (RX, TX):
@@ -243,21 +220,9 @@ def transmit(fe, slot, id_=7):
 
 @pytest.fixture
 def fe(lab):
-    """A raw front end on vm0 while vm2 and vm3 talk; then the account, and the next guest."""
-    echo = Echo(lab, lab.socket(2), lab.socket(3), guest_mac(2), guest_mac(3))
-    with RawFrontEnd(lab.socket(0), size=SIZE) as front_end:
+    with on_trial(lab, SIZE) as front_end:
         yield front_end
-    wait_port(lab.vhost, "vm0", state="listening")
-    pair(lab, count=100, window=10).result()
-    echo.finish()
-
-
-def wait_given_up(lab, ring, why):
-    """The ring has stopped, and the port says so and why."""
-    wait_for(lambda: not queue(lab, ring)["started"], 5,
-             lambda: f"end of ring {ring}: {port(lab.vhost, 'vm0')}")
-    error = port(lab.vhost, "vm0")["last_error"]
-    assert f"ring {ring} was given up" in error and why in error, error
+    pair(lab, count=100, window=10).result()  # the port serves the next guest
 
 
 def slots(*descs):
@@ -344,11 +309,7 @@ def test_receive_ring(lab, fe, name, sender):
     lab.station.send(frame(guest_mac(0), WIRE_MAC))
     fe.wait_slot(RX, 0, 3)
     act(fe, RX)
-    if sender == "wire":
-        lab.station.send_all(frame(guest_mac(0), WIRE_MAC, k, 1000) for k in range(3))
-    else:
-        Vfe(lab, lab.socket(1), "tx", mac=guest_mac(1), dst=guest_mac(0), count=3,
-            size=1000).result()
+    send_to_vm0(lab, sender)
     wait_given_up(lab, RX, why)
     transmit(fe, 0)
 
@@ -358,7 +319,7 @@ def test_ring_that_was_given_up_starts_again(lab, fe):
     transmit(fe, 0)
     slots((0, 64, 0))(fe, TX)
     wait_given_up(lab, TX, "outside")
-    assert stop_ring(fe, TX) == 0x80018001
+    assert fe.stop_ring(TX) == 0x80018001
     fe.slot(TX, 1, 0, 0, bits=0)
     fe.start_ring(TX, start=0x80018001)
     transmit(fe, 1)
@@ -369,7 +330,7 @@ def test_ring_that_was_given_up_starts_again(lab, fe):
 def test_position_behind_the_ring(lab, fe, start_at):
     """Refused with the reason told; the connection goes on, and so does the other ring."""
     start(fe)
-    stop_ring(fe, TX)
+    fe.stop_ring(TX)
     fe.start_ring(TX, start=start_at)
     wait_for(lambda: "is no position in a packed ring of 256"
              in (port(lab.vhost, "vm0")["last_error"] or ""), 5,
@@ -385,14 +346,6 @@ def test_event_structures_full_of_noise(lab, fe):
         fe.write(fe.at(TX)[1], rng.randbytes(4))  # the driver's
         fe.write(fe.at(TX)[2], rng.randbytes(4))  # the device's own
         transmit(fe, i)
-
-
-def start_again(lab, fe):
-    for ring in (RX, TX):
-        if not queue(lab, ring)["started"]:
-            stop_ring(fe, ring)
-            fe.write(fe.at(ring)[0], bytes(16 * fe.num))
-            fe.start_ring(ring)
 
 
 def test_slots_that_change_while_they_are_used(lab, fe):

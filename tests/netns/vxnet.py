@@ -15,6 +15,9 @@ from pathlib import Path
 from vx import base
 from vx.base import Process, wait_for
 from vx.net import NETNS
+from vx.topo import guest_mac
+
+from rawfe import RX, TX, RawFrontEnd
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 WIRE_MAC = "02:00:00:00:0f:01"  # of a station behind the wire
@@ -306,6 +309,10 @@ def port(daemon, name):
     return _named(call(daemon, "port.list")["ports"], name)
 
 
+def queue(topo, ring, name="vm0"):
+    return next(q for q in port(topo.vhost, name)["queues"] if q["index"] == ring)
+
+
 def nic(daemon, name="nic0"):
     return _named(call(daemon, "nic.list")["nics"], name)
 
@@ -335,6 +342,23 @@ def wait_port(daemon, name, timeout=10, **want):
         now = port(daemon, name)
         return all(now[k] == v for k, v in want.items()) and now
     return wait_for(there, timeout, lambda: f"{want} of {name}; it is {port(daemon, name)}")
+
+
+def wait_given_up(topo, ring, why):
+    """The ring of vm0 has stopped, and the port says so and why."""
+    wait_for(lambda: not queue(topo, ring)["started"], 5,
+             lambda: f"end of ring {ring}: {port(topo.vhost, 'vm0')}")
+    error = port(topo.vhost, "vm0")["last_error"]
+    assert f"ring {ring} was given up" in error and why in error, error
+
+
+def start_again(topo, front_end):
+    """The rings of vm0 that were given up, from their beginning"""
+    for ring in (RX, TX):
+        if not queue(topo, ring)["started"]:
+            front_end.stop_ring(ring)
+            front_end.clear_ring(ring)
+            front_end.start_ring(ring)
 
 
 # ---- what the daemon holds --------------------------------------------------------------------
@@ -395,3 +419,31 @@ class Echo:
             for bad in ("bad", "lost", "duplicates", "reordered", "misdirected", "faults"):
                 assert side[bad] == 0, (bad, result)
         return result
+
+
+@contextmanager
+def on_trial(topo, size):
+    """A raw front end on vm0, whose memory has `size` bytes, while vm2 and vm3 talk. When it has
+    gone, nothing of it or of vm1 is left, and the two have lost nothing."""
+    echo = Echo(topo, topo.socket(2), topo.socket(3), guest_mac(2), guest_mac(3))
+    holdings = Holdings(topo.vhost)
+    front_end = RawFrontEnd(topo.socket(0), size=size)
+    try:
+        yield front_end
+        front_end.close()
+        wait_port(topo.vhost, "vm0", state="listening")
+        wait_port(topo.vhost, "vm1", state="listening")
+        holdings.same()
+        echo.finish()
+    finally:
+        front_end.close()
+        close_guests(topo)
+
+
+def send_to_vm0(topo, sender, n=3):
+    """Frames for vm0 from the wire, or from another guest, vm1"""
+    if sender == "wire":
+        topo.station.send_all(frame(guest_mac(0), WIRE_MAC, k, 1000) for k in range(n))
+    else:
+        Vfe(topo, topo.socket(1), "tx", mac=guest_mac(1), dst=guest_mac(0), count=n,
+            size=1000).result()
