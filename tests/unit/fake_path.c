@@ -321,6 +321,11 @@ void fp_avail(struct fp_ring *r, uint16_t head)
 	r->avail->idx = ++r->avail_idx;
 }
 
+void fp_avail_table(struct fp_ring *r, uint64_t gpa, uint32_t len)
+{
+	fp_avail(r, fp_desc(r, gpa, len, VRING_DESC_F_INDIRECT, 0));
+}
+
 bool fp_used(struct fp_ring *r, uint16_t *ret_head, uint32_t *ret_len)
 {
 	const struct vring_used_elem *e = &r->used->ring[r->used_seen % FP_RING];
@@ -552,21 +557,39 @@ void fp_expect_drop(struct fake_path *fp, struct fp_port *p, const uint8_t *fram
 	fp_expect_returned(p, 1);
 }
 
+void fp_expect_peace(struct fake_path *fp)
+{
+	struct fp_port *from = &fp->ports[2], *to = &fp->ports[3];
+	uint8_t frame[80];
+
+	fp_frame(frame, sizeof(frame), to->mac, from->mac, 9);
+	fp_post(to, 1600);
+	fp_send(from, frame, sizeof(frame));
+	assert_int_equal(fp_run(fp, from), 1);
+	fp_expect_frame(to, frame, sizeof(frame));
+	fp_expect_returned(from, 1);
+}
+
 void fp_expect_fault(struct fake_path *fp, struct fp_port *p, struct fp_ring *r,
                      enum vhost_vq_fault fault)
 {
-	struct fp_port *c = &fp->ports[2], *d = &fp->ports[3];
-	uint8_t frame[80];
-
 	fp->fwd->fault = false;
 	fp_run(fp, p);
 	assert_int_equal(atomic_load(&r->vq.fault), fault);
 	assert_true(fp->fwd->fault);
 	assert_int_equal(fp->fwd->n_open, 0);
 	assert_int_equal(atomic_load(&r->vq.lock), 0);
-	fp_frame(frame, sizeof(frame), d->mac, c->mac, 1);
-	fp_post(d, 1600);
-	fp_send(c, frame, sizeof(frame));
-	assert_int_equal(fp_run(fp, c), 1);
-	fp_expect_frame(d, frame, sizeof(frame));
+	fp_expect_peace(fp);
+}
+
+void fp_expect_rx_fault(struct fake_path *fp, struct fp_port *from, struct fp_port *to,
+                        enum vhost_vq_fault fault)
+{
+	uint8_t frame[100];
+
+	fp_frame(frame, sizeof(frame), to->mac, from->mac, 1);
+	fp_send(from, frame, sizeof(frame));
+	fp_expect_fault(fp, from, &to->rx, fault);
+	fp_expect_nothing(to);
+	fp_expect_returned(from, 1);
 }

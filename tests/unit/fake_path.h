@@ -102,6 +102,8 @@ uint8_t *fp_host(struct fp_port *p, uint64_t gpa);
 uint16_t fp_desc(struct fp_ring *r, uint64_t gpa, uint32_t len, uint16_t flags, uint16_t next);
 /** fp_avail() - make a chain available */
 void fp_avail(struct fp_ring *r, uint16_t head);
+/** fp_avail_table() - make a chain available that is an indirect table of @len bytes at @gpa */
+void fp_avail_table(struct fp_ring *r, uint64_t gpa, uint32_t len);
 /** fp_used() - take one used entry; false if there is none */
 bool fp_used(struct fp_ring *r, uint16_t *ret_head, uint32_t *ret_len);
 /** fp_expect_used() - the next used entry says @len bytes */
@@ -148,9 +150,14 @@ void fp_expect_returned(struct fp_port *p, uint32_t n);
 /** fp_expect_drop() - send a frame that is dropped for this reason, and for no other */
 void fp_expect_drop(struct fake_path *fp, struct fp_port *p, const uint8_t *frame, uint32_t len,
                     enum port_from_drop why);
-/** fp_expect_fault() - a burst of @p ends with ring @r given up; ports 2 and 3 do not notice */
+/** fp_expect_peace() - ports 2 and 3 do not notice what the others suffer */
+void fp_expect_peace(struct fake_path *fp);
+/** fp_expect_fault() - a burst of @p ends with ring @r given up, and peace for the others */
 void fp_expect_fault(struct fake_path *fp, struct fp_port *p, struct fp_ring *r,
                      enum vhost_vq_fault fault);
+/** fp_expect_rx_fault() - a frame from @from to @to ends @to's receive ring, and arrives nowhere */
+void fp_expect_rx_fault(struct fake_path *fp, struct fp_port *from, struct fp_port *to,
+                        enum vhost_vq_fault fault);
 uint64_t fp_from_drops(const struct fp_port *p, enum port_from_drop why);
 uint64_t fp_to_drops(const struct fp_port *p, enum port_to_drop why);
 

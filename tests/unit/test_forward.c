@@ -112,7 +112,7 @@ static void test_indirect(void **state)
 	memcpy(fp_host(a, gpa) + 12, frame, len);
 	memcpy(fp_host(a, table), t, sizeof(t));
 	fp_post(b, 1700);
-	fp_avail(&a->tx, fp_desc(&a->tx, table, sizeof(t), VRING_DESC_F_INDIRECT, 0));
+	fp_avail_table(&a->tx, table, sizeof(t));
 	assert_int_equal(fp_run(fp, a), 1);
 	fp_expect_frame(b, frame, len);
 	fp_free(fp);

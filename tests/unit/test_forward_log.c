@@ -92,7 +92,7 @@ static void post_indirect(struct fp_port *p, uint32_t len)
 	};
 
 	memcpy(fp_host(p, table), t, sizeof(t));
-	fp_avail(&p->rx, fp_desc(&p->rx, table, sizeof(t), VRING_DESC_F_INDIRECT, 0));
+	fp_avail_table(&p->rx, table, sizeof(t));
 	n_out++;
 }
 

@@ -133,11 +133,7 @@ static void hostile_rx(void **state)
 
 		print_message("%s\n", rows[i].name);
 		put_rows(&b->rx, rows[i].slots, ARRAY_SIZE(rows[i].slots));
-		fp_frame(frame, 100, b->mac, a->mac, 1);
-		fp_send(a, frame, 100);
-		fp_expect_fault(fp, a, &b->rx, rows[i].fault);
-		fp_expect_nothing(b);
-		fp_expect_returned(a, 1);
+		fp_expect_rx_fault(fp, a, b, rows[i].fault);
 		fp_free(fp);
 	}
 }

@@ -18,29 +18,6 @@
 
 static uint8_t frame[2048];
 
-/* Two other guests do not notice. */
-static void expect_peace(struct fake_path *fp)
-{
-	struct fp_port *from = &fp->ports[2], *to = &fp->ports[3];
-
-	fp_frame(frame, 80, to->mac, from->mac, 9);
-	fp_post(to, 1600);
-	fp_send(from, frame, 80);
-	assert_int_equal(fp_run(fp, from), 1);
-	fp_expect_frame(to, frame, 80);
-	fp_expect_returned(from, 1);
-}
-
-/* The ring of @r is given up with @fault when @p sends. */
-static void expect_fault(struct fake_path *fp, struct fp_port *p, struct fp_ring *r,
-                         enum vhost_vq_fault fault)
-{
-	fp_run(fp, p);
-	assert_int_equal(atomic_load(&r->vq.fault), fault);
-	assert_int_equal(fp->fwd->n_open, 0);
-	expect_peace(fp);
-}
-
 /* A chain of @n parts of @piece bytes each, the last one longer by @rest; returns its head. */
 static uint16_t make_chain(struct fp_port *p, uint64_t gpa, uint32_t n, uint32_t piece,
                            uint32_t rest)
@@ -91,7 +68,7 @@ static void header_over_many_descriptors(void **state)
 			fp_expect_frame(b, frame, len - 12);
 		else
 			fp_expect_nothing(b);
-		expect_peace(fp);
+		fp_expect_peace(fp);
 		fp_free(fp);
 	}
 }
@@ -109,12 +86,11 @@ static void nothing_at_no_address(void **state)
 
 		if (i & 1) { /* a buffer to receive into */
 			fp_avail(&b->rx, fp_desc(&b->rx, gpa, 0, VRING_DESC_F_WRITE, 0));
-			fp_frame(frame, 100, b->mac, a->mac, i);
-			fp_send(a, frame, 100);
+			fp_expect_rx_fault(fp, a, b, VHOST_VQ_BAD_LENGTH);
 		} else {
 			fp_avail(&a->tx, fp_desc(&a->tx, gpa, 0, 0, 0));
+			fp_expect_fault(fp, a, &a->tx, VHOST_VQ_BAD_LENGTH);
 		}
-		expect_fault(fp, a, i & 1 ? &b->rx : &a->tx, VHOST_VQ_BAD_LENGTH);
 		fp_free(fp);
 	}
 }
@@ -129,15 +105,14 @@ static void runt_receive_buffers(void **state)
 
 		for (uint32_t i = 0; i < 200; i++)
 			fp_post(b, len);
-		fp_frame(frame, 100, b->mac, a->mac, len);
-		fp_send(a, frame, 100);
 		if (len < 12) {
-			expect_fault(fp, a, &b->rx, VHOST_VQ_BAD_LENGTH);
+			fp_expect_rx_fault(fp, a, b, VHOST_VQ_BAD_LENGTH);
 		} else {
-			assert_int_equal(fp_run(fp, a), 1);
 			fp_frame(frame, 100, b->mac, a->mac, len);
+			fp_send(a, frame, 100);
+			assert_int_equal(fp_run(fp, a), 1);
 			fp_expect_frame(b, frame, 100);
-			expect_peace(fp);
+			fp_expect_peace(fp);
 		}
 		fp_free(fp);
 	}
@@ -200,7 +175,7 @@ static void chains_of_many_gib(void **state)
 	assert_int_equal(fp_run(fp, a), 1);
 	fp_expect_used(&b->rx, 112);
 	assert_memory_equal(to + 12, frame, 100);
-	expect_peace(fp);
+	fp_expect_peace(fp);
 	fp_free(fp);
 	munmap(to, 8 * GIB);
 }
@@ -266,7 +241,7 @@ static void receive_buffers_of_one_byte(void **state)
 		fp_avail(&b->rx, 0);
 	fp_frame(frame, 1500, b->mac, a->mac, 1);
 	fp_send(a, frame, 1500);
-	expect_fault(fp, a, &b->rx, VHOST_VQ_BAD_CHAIN);
+	fp_expect_fault(fp, a, &b->rx, VHOST_VQ_BAD_CHAIN);
 	fp_free(fp);
 }
 

@@ -233,7 +233,7 @@ static void test_parts_wait(void **state)
 	t[1] = (struct vring_desc){.addr = FP_GAP + 64, .len = 500};
 	memcpy(fp_host(a, FP_GAP + 64), frame, 500);
 	memcpy(fp_host(a, FP_GAP + 8192), t, sizeof(t));
-	fp_avail(&a->tx, fp_desc(&a->tx, FP_GAP + 8192, sizeof(t), VRING_DESC_F_INDIRECT, 0));
+	fp_avail_table(&a->tx, FP_GAP + 8192, sizeof(t));
 	assert_int_equal(fp_run(fp, a), 0);
 	expect_asked(fp, &a->tx, FP_GAP + 8192, sizeof(t), false);
 	show(a);
