@@ -91,9 +91,10 @@ static void area_free(struct area *area)
 	close(area->fd);
 }
 
+/* Of the layout that was negotiated when the area was made */
 static uint8_t *region(const struct area *area, uint32_t ring)
 {
-	return area->at + (size_t)ring * REGION;
+	return area->at + ring * (area->len / N_RINGS);
 }
 
 static uint16_t get16(const uint8_t *p)
@@ -125,11 +126,34 @@ static void prepare(struct rig *rig)
 	fe_mem_table(rig);
 }
 
+static void prepare_packed(struct rig *rig)
+{
+	fe_negotiate(rig, fe_features() | VHOST_BIT(VIRTIO_F_RING_PACKED));
+	fe_mem_table(rig);
+}
+
 static struct ring_fds start(struct rig *rig, uint16_t used, uint16_t avail)
 {
 	guest_used(rig, 1)->idx = used;
 	guest_avail(rig, 1)->idx = avail;
 	return fe_start_ring(rig, 1, SIZE, used);
+}
+
+static void finish(struct ring_fds r, struct area *area)
+{
+	close_ring_fds(r);
+	area_free(area);
+}
+
+/* Any bytes, and in some rounds nothing but 1, which says "in flight" */
+static void fill_with_noise(uint8_t *bytes, size_t n, int round)
+{
+	static uint32_t seed = 1;
+
+	for (size_t i = 0; i < n; i++) {
+		seed = seed * 1664525 + 1013904223;
+		bytes[i] = (uint8_t)(round % 3 == 0 ? 1 : seed >> 24);
+	}
 }
 
 /* ---- messages ---- */
@@ -251,8 +275,7 @@ static void repeats_do_not_pile_up(void **state)
 	give(rig, &area, N_RINGS, SIZE);
 	vhost_dev_detach(rig->dev);
 	assert_int_equal(count_memfd_mappings(), maps - 1); /* guest memory went, too */
-	close_ring_fds(r);
-	area_free(&area);
+	finish(r, &area);
 }
 
 /* Ring sizes may be set after the area was: then the ring is not tracked, and nothing is written
@@ -277,8 +300,7 @@ static void ring_of_another_size(void **state)
 	give(rig, &area, 1, SIZE);
 	r = fe_start_ring(rig, 1, SIZE, 0);
 	assert_null(vhost_vq_get_map(vhost_dev_vq(rig->dev, 1))->inflight_idx);
-	close_ring_fds(r);
-	area_free(&area);
+	finish(r, &area);
 }
 
 static void area_is_truncated(void **state)
@@ -328,8 +350,7 @@ static void publication_is_noted(void **state)
 	}
 	assert_int_equal(get16(region(&area, 0) + VERSION), 0); /* the other ring's */
 	assert_int_equal(get16(region(&area, 2) + VERSION), 0);
-	close_ring_fds(r);
-	area_free(&area);
+	finish(r, &area);
 }
 
 /* A predecessor that works out of order: what it held is given back, oldest first. */
@@ -359,8 +380,7 @@ static void held_buffers_are_given_back(void **state)
 	assert_int_equal(vq->used_idx, 2);
 	assert_int_equal(vhost_split_avail(vq, vhost_vq_get_map(vq), 1), 8);
 	assert_int_equal(get16(region(&area, 1) + USED_IDX), 2);
-	close_ring_fds(r);
-	area_free(&area);
+	finish(r, &area);
 }
 
 /* It died between publishing a batch and noting that. */
@@ -384,8 +404,7 @@ static void last_batch_is_finished(void **state)
 	assert_int_equal(guest_used(rig, 1)->idx, 104);
 	assert_int_equal(guest_used(rig, 1)->ring[102].id, 9);
 	assert_int_equal(guest_used(rig, 1)->ring[103].id, 8);
-	close_ring_fds(r);
-	area_free(&area);
+	finish(r, &area);
 }
 
 /* Whatever stands in the file: no walk outside of it or without an end, and no buffer is given back
@@ -393,7 +412,6 @@ static void last_batch_is_finished(void **state)
 static void hostile_area(void **state)
 {
 	struct rig *rig = *state;
-	uint32_t seed = 1;
 
 	prepare(rig);
 	for (int round = 0; round < 300; round++) {
@@ -404,10 +422,7 @@ static void hostile_area(void **state)
 
 		area_new(rig, &area);
 		reg = region(&area, 1);
-		for (size_t i = 0; i < REGION; i++) {
-			seed = seed * 1664525 + 1013904223;
-			reg[i] = (uint8_t)(round % 3 == 0 ? 1 : seed >> 24);
-		}
+		fill_with_noise(reg, REGION, round);
 		if (round % 2)
 			put16(reg + VERSION, 1);
 		if (round % 4 > 1)
@@ -417,8 +432,7 @@ static void hostile_area(void **state)
 		assert_in_range(guest_used(rig, 1)->idx, 40, 50);
 		assert_int_equal(vq->last_avail, vq->used_idx);
 		assert_int_equal(fe_get_base(rig, 1), guest_used(rig, 1)->idx);
-		close_ring_fds(r);
-		area_free(&area);
+		finish(r, &area);
 	}
 	fe_honest(rig);
 }
@@ -428,19 +442,6 @@ static void hostile_area(void **state)
 static struct vring_packed_desc *packed_slots(struct rig *rig)
 {
 	return (void *)(rig->guest + RIG_RING_SPAN + RIG_DESC);
-}
-
-static void prepare_packed(struct rig *rig, struct area *area)
-{
-	fe_negotiate(rig, fe_features() | VHOST_BIT(VIRTIO_F_RING_PACKED));
-	fe_mem_table(rig);
-	area_new(rig, area);
-	assert_int_equal(area->len, N_RINGS * P_REGION);
-}
-
-static struct ring_fds start_packed(struct rig *rig, uint32_t base)
-{
-	return fe_start_ring(rig, 1, SIZE, base);
 }
 
 /* One store before the publication says both: where it begins, and where it ends. */
@@ -453,10 +454,12 @@ static void packed_publication_is_noted(void **state)
 	struct area area;
 	uint8_t *reg;
 
-	prepare_packed(rig, &area);
-	reg = area.at + P_REGION;
+	prepare_packed(rig);
+	area_new(rig, &area);
+	assert_int_equal(area.len, N_RINGS * P_REGION);
+	reg = region(&area, 1);
 	give(rig, &area, N_RINGS, SIZE);
-	r = start_packed(rig, 0x80fe80feu); /* slot 254 of the first lap */
+	r = fe_start_ring(rig, 1, SIZE, 0x80fe80feu); /* slot 254 of the first lap */
 	assert_int_equal(get16(reg + VERSION), 1);
 	assert_int_equal(get16(reg + N_DESC), SIZE);
 	assert_int_equal(get16(reg + P_USED), 254);
@@ -471,8 +474,7 @@ static void packed_publication_is_noted(void **state)
 	assert_int_equal(reg[P_WRAP], 0);
 	assert_int_equal(get16(reg + P_OLD_USED), 254);
 	assert_int_equal(reg[P_OLD_WRAP], 1);
-	close_ring_fds(r);
-	area_free(&area);
+	finish(r, &area);
 }
 
 static void packed_hold(uint8_t *reg, uint16_t entry, uint16_t id, uint16_t num, uint16_t counter)
@@ -494,8 +496,9 @@ static void packed_held_buffers_are_given_back(void **state)
 	struct area area;
 	uint8_t *reg;
 
-	prepare_packed(rig, &area);
-	reg = area.at + P_REGION;
+	prepare_packed(rig);
+	area_new(rig, &area);
+	reg = region(&area, 1);
 	put16(reg + VERSION, 1);
 	put16(reg + N_DESC, SIZE);
 	put16(reg + LAST_HEAD, 200); /* the free list: one entry, which claims to be in flight */
@@ -509,7 +512,7 @@ static void packed_held_buffers_are_given_back(void **state)
 	packed_hold(reg, 7, 77, 4, 10);
 	packed_hold(reg, 9, 99, 3, 30);
 	give(rig, &area, N_RINGS, SIZE);
-	r = start_packed(rig, VHOST_KEPT_FRESH);
+	r = fe_start_ring(rig, 1, SIZE, VHOST_KEPT_FRESH);
 	assert_int_equal(packed_slots(rig)[250].id, 77);
 	assert_int_equal(packed_slots(rig)[250].flags, VHOST_PACKED_BITS);
 	assert_int_equal(packed_slots(rig)[254].id, 33);
@@ -521,17 +524,14 @@ static void packed_held_buffers_are_given_back(void **state)
 	assert_int_equal(get16(reg + P_USED), 2);
 	assert_int_equal(reg[P_WRAP], 0);
 	assert_int_equal(reg[P_DESC(7)], 0);
-	close_ring_fds(r);
-	area_free(&area);
+	finish(r, &area);
 }
 
 static void hostile_packed_area(void **state)
 {
 	struct rig *rig = *state;
-	uint32_t seed = 1;
 
-	fe_negotiate(rig, fe_features() | VHOST_BIT(VIRTIO_F_RING_PACKED));
-	fe_mem_table(rig);
+	prepare_packed(rig);
 	for (int round = 0; round < 300; round++) {
 		struct vhost_vq *vq = vhost_dev_vq(rig->dev, 1);
 		struct ring_fds r;
@@ -539,11 +539,8 @@ static void hostile_packed_area(void **state)
 		uint8_t *reg;
 
 		area_new(rig, &area);
-		reg = area.at + P_REGION;
-		for (size_t i = 0; i < P_REGION; i++) {
-			seed = seed * 1664525 + 1013904223;
-			reg[i] = (uint8_t)(round % 3 == 0 ? 1 : seed >> 24);
-		}
+		reg = region(&area, 1);
+		fill_with_noise(reg, P_REGION, round);
 		put16(reg + VERSION, 1);
 		put16(reg + N_DESC, SIZE);
 		if (round % 2) {
@@ -551,12 +548,11 @@ static void hostile_packed_area(void **state)
 			put16(reg + P_OLD_USED, round / 2);
 		}
 		give(rig, &area, N_RINGS, SIZE);
-		r = start_packed(rig, VHOST_KEPT_FRESH);
+		r = fe_start_ring(rig, 1, SIZE, VHOST_KEPT_FRESH);
 		assert_true(vq->used_idx < SIZE);
 		assert_int_equal(vq->last_avail, vq->used_idx);
 		fe_get_base(rig, 1);
-		close_ring_fds(r);
-		area_free(&area);
+		finish(r, &area);
 	}
 }
 
