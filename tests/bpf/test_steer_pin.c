@@ -66,30 +66,30 @@ static void must_fail(const struct steer_params *params, int err, const char *te
 	free(why);
 }
 
-static uint32_t link_id(const char *path)
+/* Number of what is pinned there, which the kernel writes to @id within @info; 0: there is none */
+static uint32_t pinned_id(const char *path, void *info, uint32_t len, const uint32_t *id)
 {
-	struct bpf_link_info info = {0};
-	uint32_t len = sizeof(info);
 	int fd = bpf_obj_get(path);
 
 	if (fd < 0)
 		return 0;
-	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, info, &len), 0);
 	close(fd);
-	return info.id;
+	return *id;
+}
+
+static uint32_t link_id(const char *path)
+{
+	struct bpf_link_info info = {0};
+
+	return pinned_id(path, &info, sizeof(info), &info.id);
 }
 
 static uint32_t map_id(const char *path)
 {
 	struct bpf_map_info info = {0};
-	uint32_t len = sizeof(info);
-	int fd = bpf_obj_get(path);
 
-	if (fd < 0)
-		return 0;
-	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
-	close(fd);
-	return info.id;
+	return pinned_id(path, &info, sizeof(info), &info.id);
 }
 
 static uint32_t count_entries(const struct steer *steer)

@@ -214,7 +214,7 @@ static void close_received_fds(struct msghdr *msg)
 	}
 }
 
-static ssize_t recv_some(int fd, void *buf, size_t len)
+static ssize_t recv_once(int fd, void *buf, size_t len)
 {
 	union {
 		char room[CMSG_SPACE(sizeof(int) * 8)];
@@ -232,25 +232,35 @@ static ssize_t recv_some(int fd, void *buf, size_t len)
 	return n;
 }
 
-static int recv_exact(int fd, void *buf, size_t len, uint64_t deadline)
+/* Bytes that came by @deadline; 0: the other side hung up. */
+static ssize_t recv_some(int fd, void *buf, size_t len, uint64_t deadline)
 {
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = recv_some(fd, (char *)buf + done, len - done);
+	for (;;) {
+		ssize_t n = recv_once(fd, buf, len);
 		int err;
 
-		if (n == 0)
-			return -ECONNRESET;
-		if (n > 0) {
-			done += (size_t)n;
-			continue;
-		}
+		if (n >= 0)
+			return n;
+		if (errno == ECONNRESET)
+			return 0;
 		if (errno != EAGAIN && errno != EINTR)
 			return -errno;
 		err = wait_for(fd, POLLIN, deadline);
 		if (err < 0)
 			return err;
+	}
+}
+
+static int recv_exact(int fd, void *buf, size_t len, uint64_t deadline)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = recv_some(fd, (char *)buf + done, len - done, deadline);
+
+		if (n <= 0)
+			return n ? (int)n : -ECONNRESET;
+		done += (size_t)n;
 	}
 	return 0;
 }
@@ -278,19 +288,10 @@ int vfe_wait_hangup(int fd, int timeout_ms)
 {
 	uint64_t deadline = deadline_after(timeout_ms);
 	char sink[256];
+	ssize_t n;
 
-	for (;;) {
-		ssize_t n = recv_some(fd, sink, sizeof(sink));
-		int err;
-
-		if (n == 0 || (n < 0 && errno == ECONNRESET))
-			return 0;
-		if (n > 0)
-			continue;
-		if (errno != EAGAIN && errno != EINTR)
-			return -errno;
-		err = wait_for(fd, POLLIN, deadline);
-		if (err < 0)
-			return err;
-	}
+	do
+		n = recv_some(fd, sink, sizeof(sink), deadline);
+	while (n > 0);
+	return (int)n;
 }
