@@ -35,11 +35,17 @@
 
 /* ---- lines for the log ---- */
 
-static void limit_line(struct vhost_dev *dev, struct vhost_limit *l,
-                       void (*out)(void *owner, const char *text), const char *text)
-{
-	char line[TEXT_MAX + 64];
+typedef void say_fn(void *owner, const char *text);
 
+/* @each, if any, gets every text; @out, if any, as many lines as the limit allows. */
+printf_like(5, 0) static void say(struct vhost_dev *dev, say_fn *each, say_fn *out,
+                                  struct vhost_limit *l, const char *format, va_list args)
+{
+	char text[TEXT_MAX], line[TEXT_MAX + 64];
+
+	vsnprintf(text, sizeof(text), format, args);
+	if (each)
+		each(dev->owner, text);
 	if (!out)
 		return;
 	if (!rate_take(&l->rate, clock_now_ms(), LIMIT_BURST, LIMIT_REFILL_MS)) {
@@ -55,26 +61,20 @@ static void limit_line(struct vhost_dev *dev, struct vhost_limit *l,
 
 void vhost_dev_warn(struct vhost_dev *dev, const char *format, ...)
 {
-	char text[TEXT_MAX];
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	say(dev, dev->ops->refused, dev->ops->warn, &dev->warn_limit, format, args);
 	va_end(args);
-	if (dev->ops->refused)
-		dev->ops->refused(dev->owner, text);
-	limit_line(dev, &dev->warn_limit, dev->ops->warn, text);
 }
 
 void vhost_dev_info(struct vhost_dev *dev, const char *format, ...)
 {
-	char text[TEXT_MAX];
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	say(dev, NULL, dev->ops->info, &dev->info_limit, format, args);
 	va_end(args);
-	limit_line(dev, &dev->info_limit, dev->ops->info, text);
 }
 
 /* ---- what is offered ---- */
