@@ -24,6 +24,7 @@
 
 #include "ctl.h"
 #include "log.h"
+#include "skip.h"
 
 static char dir[] = "/tmp/vx-test-ctl-XXXXXX";
 static char path[64];
@@ -576,7 +577,7 @@ static void test_access(void **state)
 
 	(void)state;
 	if (geteuid() != 0)
-		skip();
+		skip_because("needs root");
 	/* Beyond file permissions: also a socket that anybody can reach looks who comes. */
 	assert_int_equal(chmod(path, 0666), 0);
 	assert_int_equal(chmod(dir, 0755), 0);
@@ -603,7 +604,7 @@ static void test_supplementary_group(void **state)
 
 	(void)state;
 	if (geteuid() != 0)
-		skip();
+		skip_because("needs root");
 	ctl_close(ctl);
 	assert_int_equal(chmod(dir, 02755), 0);
 	assert_int_equal(chown(dir, 0, 12345), 0); /* set-group-id: files get the folder's group */

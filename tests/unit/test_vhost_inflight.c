@@ -145,6 +145,17 @@ static void finish(struct ring_fds r, struct area *area)
 	area_free(area);
 }
 
+/* What belongs to the rings beside ring 1 */
+static void expect_untouched_neighbours(const struct area *area)
+{
+	const uint8_t *ring = region(area, 1), *end = region(area, 2);
+
+	for (const uint8_t *p = area->at; p < area->at + area->len; p++) {
+		if (*p && (p < ring || p >= end))
+			fail_msg("byte %td of the area was written", p - area->at);
+	}
+}
+
 /* Any bytes, and in some rounds nothing but 1, which says "in flight" */
 static void fill_with_noise(uint8_t *bytes, size_t n, int round)
 {
@@ -412,6 +423,7 @@ static void last_batch_is_finished(void **state)
 static void hostile_area(void **state)
 {
 	struct rig *rig = *state;
+	uint32_t given_back = 0;
 
 	prepare(rig);
 	for (int round = 0; round < 300; round++) {
@@ -430,10 +442,13 @@ static void hostile_area(void **state)
 		give(rig, &area, N_RINGS, SIZE);
 		r = start(rig, 40, 50);
 		assert_in_range(guest_used(rig, 1)->idx, 40, 50);
+		given_back += guest_used(rig, 1)->idx - 40u;
 		assert_int_equal(vq->last_avail, vq->used_idx);
 		assert_int_equal(fe_get_base(rig, 1), guest_used(rig, 1)->idx);
+		expect_untouched_neighbours(&area);
 		finish(r, &area);
 	}
+	assert_true(given_back > 0); /* noise that is believed, too */
 	fe_honest(rig);
 }
 
@@ -552,6 +567,7 @@ static void hostile_packed_area(void **state)
 		assert_true(vq->used_idx < SIZE);
 		assert_int_equal(vq->last_avail, vq->used_idx);
 		fe_get_base(rig, 1);
+		expect_untouched_neighbours(&area);
 		finish(r, &area);
 	}
 }
