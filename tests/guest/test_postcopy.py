@@ -71,8 +71,8 @@ def test_under_load(lab, packed):
     migration.tell(f"post-copy, {device}", info, carried, longest)
     print(f"post-copy: {info['ram']['postcopy-requests']} pages were asked for, {waited} by the "
           f"daemon; the other guest on that host: no echo for {neighbours * 1000:.0f} ms at most")
-    # Often the guest is first to ask for what the daemon needs: that may be 0.
-    assert info["ram"]["postcopy-requests"] > 0 and int(waited) >= 0
+    # Often the guest is first to ask for what the daemon needs, which then waits for none.
+    assert info["ram"]["postcopy-requests"] > 0
     assert carried[0] > 1 << 20 and longest < 20 * patience()
     assert neighbours < 5 * patience()
     for daemon, here in ((lab.far_vhost, True), (lab.near_vhost, False)):

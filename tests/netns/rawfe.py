@@ -2,11 +2,13 @@
 """A vhost-user front end with nothing between the test and the bytes: for messages and rings that
 no honest one would send. Messages by number, descriptors through SCM_RIGHTS, rings in a memfd."""
 import array
+import itertools
 import mmap
 import os
 import socket
 import struct
-import time
+import threading
+from contextlib import contextmanager
 
 from vx import base
 
@@ -244,6 +246,25 @@ class RawFrontEnd:
         self.wait_used(TX, (used + 1) & 0xFFFF)
 
 
-def wait_quiet(seconds=0.05):
-    """Let a worker have its turn where nothing can be waited for."""
-    time.sleep(seconds)
+@contextmanager
+def meanwhile(act):
+    """act(0), act(1), ... during the with block, as another processor of the guest."""
+    stop, failed = threading.Event(), []
+
+    def run():
+        try:
+            for k in itertools.count():
+                if stop.is_set():
+                    break
+                act(k)
+        except Exception as error:
+            failed.append(error)
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if failed:
+        raise failed[0]

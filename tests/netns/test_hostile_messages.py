@@ -271,8 +271,8 @@ def test_memory_slots(lab, front_end):
     assert outcome(front_end, r.REM_MEM_REG, region(1)) == REFUSED
     assert outcome(front_end, r.REM_MEM_REG, region(2)) == "granted"
     assert outcome(front_end, r.REM_MEM_REG, region(2)) == REFUSED
-    for i in range(100, 511):
-        assert outcome(front_end, r.ADD_MEM_REG, region(2 * i), fd) in ("granted", REFUSED)
+    for i in range(100, 510):
+        assert outcome(front_end, r.ADD_MEM_REG, region(2 * i), fd) == "granted"
     assert outcome(front_end, r.ADD_MEM_REG, region(5000), fd) == REFUSED
     assert port(lab.vhost, "vm0")["regions"] == 509
     assert outcome(front_end, r.ADD_MEM_REG, region(6000), []) == HUNG_UP

@@ -228,6 +228,7 @@ def test_changed_mode_and_miss_after_restart(topo, wire, host):
         (_, config), = xdp.formatted(pins(daemon), "config")
         assert ("DROP" in str(config["miss"])) == ("no-daemon" not in keys)
         assert ("DEDICATED" in str(config["mode"])) == ("mode" in keys)
+        assert ("PASS" in str(config["no_daemon"])) == ("no-daemon" in keys)
         both_ways(topo, wire)
 
 

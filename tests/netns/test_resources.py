@@ -88,9 +88,11 @@ def test_descriptors_run_out_while_a_guest_connects(topo, spare):
         guest = Vfe(topo, topo.socket(0), "pair", peer_socket=topo.socket(1), mac=guest_mac(0),
                     peer_mac=guest_mac(1), both=True, count=100, connect_timeout_ms=1000,
                     reply_timeout_ms=500, timeout_ms=1500)
-        guest.result(ok=None)
+        served = guest.result(ok=None)["ok"]
     finally:
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, old)
+    assert served == ("Too many open files" not in daemon.log.read_text())
+    assert not served or spare
     for name in ("vm0", "vm1"):
         wait_port(daemon, name, state="listening")
     holdings.same()

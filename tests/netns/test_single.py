@@ -13,7 +13,7 @@ import pytest
 from vx import base
 from vx.base import Process, run, wait_for
 from vx.daemon import BPFFS, need_af_xdp, need_bpffs, remove_pins
-from vx.topo import guest_mac
+from vx.topo import HOST, guest_mac
 
 from vxnet import WIRE_MAC, Vfe, frame
 
@@ -59,7 +59,7 @@ def test_socket_path_and_steered_nic(topo, wire, host):
                 "--control-socket", control, "--queues", 2, "--mtu", 1400) as daemon:
         exchange(topo, wire).finish()
         exchange(topo, wire).finish()  # the next front end is served, too
-        topo.wire.run("ping", "-c", 2, "-i", 0.2, "-W", 5, "192.168.77.1", check=False)
+        assert topo.wire.ping(HOST, 2) == 2
         shown = json.loads(run(base.binary("vhost-xdpctl"), "-j", "--socket", control,
                                "show").stdout)
         assert "port0" in json.dumps(shown)

@@ -353,12 +353,13 @@ def wait_given_up(topo, ring, why):
 
 
 def start_again(topo, front_end):
-    """The rings of vm0 that were given up, from their beginning"""
-    for ring in (RX, TX):
-        if not queue(topo, ring)["started"]:
-            front_end.stop_ring(ring)
-            front_end.clear_ring(ring)
-            front_end.start_ring(ring)
+    """The rings of vm0 that were given up, from their beginning. Returns how many there were."""
+    given_up = [ring for ring in (RX, TX) if not queue(topo, ring)["started"]]
+    for ring in given_up:
+        front_end.stop_ring(ring)
+        front_end.clear_ring(ring)
+        front_end.start_ring(ring)
+    return len(given_up)
 
 
 # ---- what the daemon holds --------------------------------------------------------------------

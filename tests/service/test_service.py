@@ -89,7 +89,7 @@ def test_unit_verifies(box):
 def test_starts_and_is_ready(started):
     assert started.systemctl("is-active", UNIT) == "active"
     assert started.show(UNIT, "Type").startswith("notify")
-    assert "READY" not in started.show(UNIT, "StatusText")
+    assert started.show(UNIT, "StatusText").startswith("Serving 2 ports")
     assert started.show(UNIT, "NRestarts") == "0", started.journal(UNIT)
     assert {p["name"] for p in find_ports(ctl(started, "port", "list"))} == {"vm0", "vm1"}
 
@@ -104,8 +104,7 @@ def test_runs_as_its_own_user_with_few_capabilities(started):
     name = started.run("stat", "-c", "%U", f"/proc/{main_pid(started)}").stdout.strip()
     assert uid != 0 and name == "vhost-xdp", status
     effective = int(re.search(r"^CapEff:\s+(\w+)", status, re.M)[1], 16)
-    names = {1 << 12: "net_admin", 1 << 13: "net_raw", 1 << 14: "ipc_lock", 1 << 23: "sys_nice",
-             1 << 38: "perfmon", 1 << 39: "bpf"}
+    names = {1 << 12: "net_admin", 1 << 13: "net_raw", 1 << 14: "ipc_lock", 1 << 39: "bpf"}
     extra = effective & ~sum(names)
     assert extra == 0, f"capabilities beyond {sorted(names.values())}: {extra:#x}"
     assert re.search(r"^NoNewPrivs:\s+1", status, re.M), status
@@ -135,7 +134,7 @@ def test_guest_socket_accepts_a_front_end(started):
 
 
 def test_watchdog_is_fed(started):
-    """The service has a watchdog, and outlives twice its time."""
+    """The service has a watchdog, and tells it again and again that it lives."""
     usec = started.show(UNIT, "WatchdogUSec")
     assert usec not in ("0", "infinity", ""), usec
     before = started.show(UNIT, "WatchdogTimestampMonotonic")
