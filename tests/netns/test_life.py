@@ -13,13 +13,7 @@ from vx.topo import guest_mac
 
 import xdp
 from rawfe import GET_FEATURES, RawFrontEnd
-from vxnet import (WIRE_MAC, Vfe, call, frame, nic, port, verdicts, wait_nic)
-
-
-def listen(topo, sock, mac, expect, **more):
-    vfe = Vfe(topo, sock, "rx", mac=mac, expect=expect, ring=1024, timeout_ms=15000, **more)
-    vfe.ready()
-    return vfe
+from vxnet import WIRE_MAC, Vfe, call, frame, listen, nic, port, verdicts, wait_nic
 
 
 def pins(daemon):
@@ -29,7 +23,7 @@ def pins(daemon):
 def both_ways(topo, wire, i=0, mac=None):
     """Traffic between the wire and guest i flows."""
     mac = mac or guest_mac(i)
-    guest = listen(topo, topo.socket(i), mac, 20)
+    guest = listen(topo, i, 20, mac)
     wire.send_all(frame(mac, WIRE_MAC, k) for k in range(20))
     guest.result()
     Vfe(topo, topo.socket(i), "tx", mac=mac, dst=WIRE_MAC, count=20).result()
@@ -177,7 +171,7 @@ def test_swapped_addresses_after_kill(topo, wire):
         for i in (0, 1):
             wire.send(frame(guest_mac(i), WIRE_MAC, 0, stream=7))
         assert time.monotonic() < deadline
-    guests = [listen(topo, topo.socket(i), guest_mac(1 - i), 50, settle_ms=500) for i in (0, 1)]
+    guests = [listen(topo, i, 50, guest_mac(1 - i), settle_ms=500) for i in (0, 1)]
     for k in range(50):
         for i in (0, 1):
             wire.send(frame(guest_mac(i), WIRE_MAC, k, stream=i + 1))

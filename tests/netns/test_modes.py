@@ -16,17 +16,10 @@ from vx.net import veth
 from vx.topo import guest_mac
 
 from rawfe import BUFFERS, DESC_WRITE, HDR, RawFrontEnd
-from vxnet import (BROADCAST, WIRE_MAC, Station, Vfe, call, frame, from_drops, inside, mac_bytes,
-                   nic, port, to_drops)
+from vxnet import (BROADCAST, WIRE_MAC, Station, Vfe, call, frame, from_drops, inside, listen,
+                   mac_bytes, nic, port, to_drops)
 
 TWO_WORKERS = ({"cpu": 0}, {"cpu": 1})
-
-
-def listen(topo, i, expect, **more):
-    options = {"ring": 4096, "timeout_ms": 30000, **more}
-    vfe = Vfe(topo, topo.socket(i), "rx", mac=guest_mac(i), expect=expect, **options)
-    vfe.ready()
-    return vfe
 
 
 # ---- dedicated -------------------------------------------------------------------------------
@@ -112,9 +105,7 @@ def test_nics_are_worlds_of_their_own(topo, wire):
     ports = [topo.port(0), topo.port(1, nic="nic1"), topo.port(2),
              topo.port(3, nic="nic1", macs=[guest_mac(0)])]
     topo.daemon(nics=nics, ports=ports, workers=TWO_WORKERS).start()
-    on_nic1 = listen(topo, 1, 0, settle_ms=700)
-    twin = Vfe(topo, topo.socket(3), "rx", mac=guest_mac(0), expect=0, settle_ms=700)
-    twin.ready()
+    on_nic1, twin = listen(topo, 1, 0), listen(topo, 3, 0, guest_mac(0))
     on_nic0 = listen(topo, 2, 10)
     with Station(topo.wire, "wire1") as wire1:
         for dst in (BROADCAST, guest_mac(1)):
@@ -122,10 +113,9 @@ def test_nics_are_worlds_of_their_own(topo, wire):
         assert len(wire.receive(20)) == 20
         assert wire1.receive(timeout=0.2) == []
         on_nic0.result()
-        on_nic1.result()
-        twin.result()
-        twin = Vfe(topo, topo.socket(3), "rx", mac=guest_mac(0), expect=5, settle_ms=300)
-        twin.ready()
+        on_nic1.finish()
+        twin.finish()
+        twin = listen(topo, 3, 5, guest_mac(0), settle_ms=300)
         wire.send_all(frame(guest_mac(0), WIRE_MAC, i, stream=1) for i in range(9))
         wire1.send_all(frame(guest_mac(0), WIRE_MAC, i, stream=2) for i in range(5))
         twin.result()
@@ -300,16 +290,15 @@ def test_sixteen_ports(topo, wire):
 
 def test_flows_of_real_packets(topo, wire):
     """What is not numbered by us goes through as well: UDP packets of many flows."""
-    topo.daemon(1).start()
-    guest = Vfe(topo, topo.socket(0), "rx", mac=guest_mac(0), expect=0, ring=1024,
-                settle_ms=1500)
-    guest.ready()
+    daemon = topo.daemon(1).start()
+    guest = listen(topo, 0, 0)
     for i in range(100):
         udp = struct.pack("!HHHH", 1000 + i, 53, 8 + 50, 0) + bytes(50)
         ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), i, 0, 64, 17, 0,
                          bytes((198, 18, 0, 2)), bytes((198, 18, 0, 11)))
         wire.send(mac_bytes(guest_mac(0)) + mac_bytes(WIRE_MAC) + b"\x08\x00" + ip + udp)
-    result = guest.result()
+    wait_for(lambda: port(daemon, "vm0")["to_guest"]["frames"] == 100, 5, "all packets")
+    result = guest.finish()
     assert result["foreign"] == 100 and result["bytes"] == 100 * (14 + 20 + 8 + 50)
 
 

@@ -5,28 +5,20 @@ import pytest
 from vx.base import wait_for
 from vx.topo import HOST, WIRE, guest_mac
 
-from vxnet import (BROADCAST, WIRE_MAC, Echo, Vfe, call, frame, from_drops, nic, port, to_drops,
-                   verdicts, wait_port)
+from vxnet import (BROADCAST, WIRE_MAC, Echo, Vfe, call, frame, from_drops, listen, nic, port,
+                   to_drops, verdicts, wait_port)
 
 SIZES = range(60, 1515)
 
 
-def listen(topo, i, expect, **more):
-    """Guest i, receiving, with buffers for all that the test sends."""
-    vfe = Vfe(topo, topo.socket(i), "rx", mac=guest_mac(i), expect=expect, ring=4096,
-              timeout_ms=15000, **more)
-    vfe.ready()
-    return vfe
-
-
 def test_wire_to_guest_every_size(topo, wire):
     topo.daemon(2).start()
-    guest, other = listen(topo, 0, len(SIZES)), listen(topo, 1, 0, settle_ms=2000)
+    guest, other = listen(topo, 0, len(SIZES)), listen(topo, 1, 0)
     wire.send_all(frame(guest_mac(0), WIRE_MAC, i, size) for i, size in enumerate(SIZES))
     result = guest.result()
     assert result["bad"] == result["lost"] == result["foreign"] == 0
     assert result["bytes"] == sum(SIZES)
-    assert other.result()["good"] == 0
+    assert other.finish()["good"] == 0
 
 
 @pytest.mark.parametrize("layout", [{}, {"tx_mix": True}, {"tx_indirect": True,

@@ -262,6 +262,15 @@ class Vfe:
         self.process.kill()
 
 
+def listen(topo, i, expect, mac=None, **more):
+    """Guest i, receiving, with buffers for all that a test sends. One that expects nothing listens
+    until it is told to finish()."""
+    options = {"ring": 4096, "timeout_ms": 30000, "settle_ms": 50 if expect else 60_000, **more}
+    vfe = Vfe(topo, topo.socket(i), "rx", mac=mac or guest_mac(i), expect=expect, **options)
+    vfe.ready()
+    return vfe
+
+
 def untouched(result):
     """A pair with two queue pairs whose stations were disturbed in the middle of traffic: frames
     may be lost, nothing else. While not all rings run, frames take others, and may overtake."""
