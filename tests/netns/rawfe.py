@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from contextlib import contextmanager
 
 from vx import base
@@ -257,6 +258,7 @@ def meanwhile(act):
                 if stop.is_set():
                     break
                 act(k)
+                time.sleep(0)  # lets the test have its turn, not after Python's 5 ms
         except Exception as error:
             failed.append(error)
     thread = threading.Thread(target=run)
