@@ -76,7 +76,7 @@ BAD_TX = {
     "endless": ("outside", lambda fe: chain(fe, TX, (IN, 0xFFFFFFFF, 0, 0))),
     "indirect size": ("chain", lambda fe: chain(
         fe, TX, (table(fe, 5, (IN, 64, 0, 0)), 17, DESC_INDIRECT, 0))),
-    "indirect empty": ("", lambda fe: chain(fe, TX, (IN, 0, DESC_INDIRECT, 0))),
+    "indirect empty": ("chain", lambda fe: chain(fe, TX, (IN, 0, DESC_INDIRECT, 0))),
     "indirect outside": ("outside", lambda fe: chain(
         fe, TX, (GPA + SIZE - 8, 16, DESC_INDIRECT, 0))),
     "indirect nested": ("chain", lambda fe: chain(
@@ -89,7 +89,7 @@ BAD_TX = {
     "indirect loop": ("chain", lambda fe: chain(
         fe, TX, (table(fe, 5, (IN, 64, DESC_NEXT, 1), (IN, 64, DESC_NEXT, 0)), 32,
                  DESC_INDIRECT, 0))),
-    "indirect table too long": ("", lambda fe: chain(
+    "indirect table too long": ("chain", lambda fe: chain(
         fe, TX, (GPA, 65536 * 16, DESC_INDIRECT, 0))),
     "indirect writable": ("direction", lambda fe: chain(
         fe, TX, (table(fe, 5, (IN, 64, DESC_WRITE, 0)), 16, DESC_INDIRECT, 0))),

@@ -2,6 +2,7 @@
 """The daemon without descriptors, with hostile clients on its control socket, and with many of
 everything; and what an operator sees through vhost-xdpctl."""
 import os
+import re
 import resource
 import socket
 import stat
@@ -73,7 +74,7 @@ def answers(daemon):
         return call(daemon, "version")["pid"] == daemon.pid
 
 
-@pytest.mark.parametrize("spare", range(0, 12, 2))
+@pytest.mark.parametrize("spare", [0, 2, 4, 6, 8, 10, 30])
 def test_descriptors_run_out_while_a_guest_connects(topo, spare):
     """At each point of the conversation: that port fails, with a reason, and recovers."""
     daemon = topo.daemon(4).start()
@@ -91,8 +92,9 @@ def test_descriptors_run_out_while_a_guest_connects(topo, spare):
         served = guest.result(ok=None)["ok"]
     finally:
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, old)
-    assert served == ("Too many open files" not in daemon.log.read_text())
-    assert not served or spare
+    told = re.search("Too many open files|more .* than this process may have",
+                     daemon.log.read_text())
+    assert served is not bool(told)
     for name in ("vm0", "vm1"):
         wait_port(daemon, name, state="listening")
     holdings.same()
