@@ -16,20 +16,21 @@ static void *must(void *p)
 	return p;
 }
 
-static void *zalloc_aligned(size_t n)
+/* Whole pages, so that a test can take away the rights to one. */
+static void *zalloc_pages(size_t n)
 {
-	size_t size = (n + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (n + page - 1) & ~(page - 1);
 
-	return memset(must(aligned_alloc(CACHE_LINE, size)), 0, size);
+	return memset(must(aligned_alloc(page, size)), 0, size);
 }
 
 uint16_t fp_packed;
 
 static void ring_packed(struct fp_ring *r)
 {
-	r->slots = zalloc_aligned(FP_RING * sizeof(*r->slots));
-	r->driver_event = zalloc_aligned(sizeof(*r->driver_event));
-	r->device_event = zalloc_aligned(sizeof(*r->device_event));
+	r->slots = zalloc_pages(FP_RING * sizeof(*r->slots));
+	r->driver_event = zalloc_pages(sizeof(*r->driver_event));
+	r->device_event = zalloc_pages(sizeof(*r->device_event));
 	r->avail_wrap = r->used_wrap = true;
 	r->map.packed = true;
 	r->map.kept = &r->kept;
@@ -44,9 +45,9 @@ static void ring_packed(struct fp_ring *r)
 static void ring_new(struct fp_port *p, struct fp_ring *r, uint16_t index)
 {
 	*r = (struct fp_ring){.call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .owner = p};
-	r->desc = zalloc_aligned(FP_RING * sizeof(*r->desc));
-	r->avail = zalloc_aligned(6 + FP_RING * 2);
-	r->used = zalloc_aligned(6 + FP_RING * sizeof(struct vring_used_elem));
+	r->desc = zalloc_pages(FP_RING * sizeof(*r->desc));
+	r->avail = zalloc_pages(6 + FP_RING * 2);
+	r->used = zalloc_pages(6 + FP_RING * sizeof(struct vring_used_elem));
 	r->vq.index = index;
 	r->map = (struct vhost_vq_map){
 		.desc = r->desc,
@@ -79,7 +80,7 @@ static void ring_free(struct fp_ring *r)
 
 static void port_mem(struct fp_port *p)
 {
-	p->bytes = zalloc_aligned(FP_MEM);
+	p->bytes = zalloc_pages(FP_MEM);
 	p->mem = must(calloc(1, sizeof(*p->mem) + 2 * sizeof(p->mem->regions[0])));
 	p->mem->n_regions = 2;
 	p->mem->regions[0] = (struct vhost_region){.gpa = 0, .size = FP_MEM / 2, .host = p->bytes};
@@ -103,7 +104,7 @@ static void port_init(struct fake_path *fp, uint32_t i, uint16_t vlan)
 	p->port.nic = &fp->nic;
 	p->port.n_macs = 1;
 	p->port.mac_keys = &p->mac;
-	p->port.queues = zalloc_aligned(2 * sizeof(struct port_queue));
+	p->port.queues = zalloc_pages(2 * sizeof(struct port_queue));
 	p->port.conf = &p->conf;
 	atomic_store(&p->port.rxset, set);
 	p->src = (struct fwd_guest_source){.port = &p->port,
@@ -114,9 +115,9 @@ static void port_init(struct fake_path *fp, uint32_t i, uint16_t vlan)
 
 static void xsk_new(struct fake_path *fp)
 {
-	struct fp_xsk *x = zalloc_aligned(sizeof(*x));
+	struct fp_xsk *x = zalloc_pages(sizeof(*x));
 
-	x->area = zalloc_aligned(2 * FP_XSK_RING * FP_XSK_FRAME);
+	x->area = zalloc_pages(2 * FP_XSK_RING * FP_XSK_FRAME);
 #define RING(name, w, array)                                                                       \
 	x->q.name.producer = &x->words[w];                                                         \
 	x->q.name.consumer = &x->words[(w) + 1];                                                   \
@@ -173,8 +174,8 @@ struct fake_path *fp_new(enum conf_nic_mode mode, const uint16_t vlans[FP_PORTS]
 	fp->nic.conf = &fp->nic_conf;
 	fp->view = must(calloc(1, sizeof(*fp->view) + sizeof(fp->view->queues[0])));
 	atomic_store(&fp->nic.view, fp->view);
-	fp->counters = zalloc_aligned(2 * sizeof(*fp->counters));
-	fp->ports = zalloc_aligned(FP_PORTS * sizeof(*fp->ports));
+	fp->counters = zalloc_pages(2 * sizeof(*fp->counters));
+	fp->ports = zalloc_pages(FP_PORTS * sizeof(*fp->ports));
 	if (mode != CONF_NIC_INTERNAL)
 		xsk_new(fp);
 	for (uint32_t i = 0; i < FP_PORTS; i++)

@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include "fake_fe.h"
+#include "page_watch.h"
+#include "vhost_inflight.h"
 #include "vhost_packed.h"
 #include "vhost_split.h"
 
@@ -572,6 +574,123 @@ static void hostile_packed_area(void **state)
 	}
 }
 
+/* ---- an area that changes while it is read ---- */
+
+#define FEW 8u /* descriptors: each load is a run of its own */
+
+struct taken {
+	bool packed;
+	uint8_t *region; /* one page, and behind it one without rights */
+	struct vhost_vq_map map;
+	uint8_t *ring;    /* three pages: descriptors, avail, used */
+	uint16_t goes_on; /* where the ring does */
+};
+
+static void taken_lay(void *arg)
+{
+	struct taken *t = arg;
+
+	memset(t->region, 0, 4096);
+	memset(t->ring, 0, 3 * 4096);
+	put16(t->region + VERSION, 1);
+	put16(t->region + N_DESC, FEW);
+	if (t->packed) {
+		put16(t->region + LAST_HEAD, 0); /* the free list: 0, 1 */
+		put16(t->region + LAST_HEAD + 2, 0);
+		packed_hold(t->region, 0, 66, 1, 0);
+		put16(t->region + P_DESC(0) + 2, 1);
+		put16(t->region + P_DESC(1) + 2, 0xffff);
+		put16(t->region + P_USED, 6);
+		put16(t->region + P_OLD_USED, 6);
+		t->region[P_WRAP] = t->region[P_OLD_WRAP] = 1;
+		packed_hold(t->region, 3, 33, 1, 20);
+		packed_hold(t->region, 7, 44, 4, 10);
+	} else {
+		static const uint16_t heads[] = {1, 5, 7, 2};
+
+		hold(t->region, heads, 4, 100);
+		put16(t->region + N_DESC, FEW);
+		put16(t->region + LAST_HEAD, 7); /* the last batch: 7, then 5 */
+		put16(t->region + DESC(7) + NEXT, 5);
+		put16(t->region + DESC(5) + NEXT, 1);
+		put16((uint8_t *)t->map.used + 2, 102);
+		put16((uint8_t *)t->map.avail + 2, 108);
+	}
+}
+
+static void taken_run(void *arg)
+{
+	struct taken *t = arg;
+	void *region = t->region;
+
+	t->goes_on = t->packed ? vhost_inflight_take_over_packed(region, &t->map, 1)
+	                       : vhost_inflight_take_over(region, &t->map);
+}
+
+static void taken_result(void *arg, void *ret)
+{
+	struct taken *t = arg;
+
+	memcpy(ret, t->ring, 3 * 4096);
+	memcpy((uint8_t *)ret + 3 * 4096, &t->goes_on, sizeof(t->goes_on));
+}
+
+static void try_area(struct taken *t, size_t off, uint32_t size, uint64_t bad)
+{
+	const struct page_scene scene = {taken_lay, taken_run, taken_result, t,
+	                                 3 * 4096 + sizeof(t->goes_on)};
+	const char *why = page_watch(&scene, t->region + off, size, bad);
+
+	if (why)
+		fail_msg("%s area, byte %zu: %s", t->packed ? "packed" : "split", off, why);
+}
+
+static void area_changes_while_it_is_read(void **state)
+{
+	static const struct {
+		size_t off;
+		uint32_t size;
+	} split[] = {{VERSION, 2}, {N_DESC, 2},         {LAST_HEAD, 2},         {USED_IDX, 2},
+	             {DESC(7), 1}, {DESC(7) + NEXT, 2}, {DESC(2) + COUNTER, 8}, {DESC(3), 1}},
+	  packed[] = {{VERSION, 2},
+	              {N_DESC, 2},
+	              {LAST_HEAD, 2},
+	              {LAST_HEAD + 2, 2},
+	              {P_USED, 2},
+	              {P_OLD_USED, 2},
+	              {P_DESC(0) + 2, 2},
+	              {P_DESC(3), 1},
+	              {P_DESC(3) + P_LAST, 2},
+	              {P_DESC(3) + P_NUM, 2},
+	              {P_DESC(3) + COUNTER, 8},
+	              {P_DESC(7) + P_NUM, 2},
+	              {P_DESC(7) + P_ID, 2}};
+	static const uint64_t bad[] = {0, 1, 5, FEW, UINT64_MAX};
+	struct taken t = {.map = {.size = FEW}};
+	uint8_t *at =
+		mmap(NULL, 5 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	if (!PAGE_WATCH)
+		skip();
+	assert_true(at != MAP_FAILED);
+	assert_int_equal(mprotect(at + 4096, 4096, PROT_NONE), 0);
+	t.region = at;
+	t.ring = at + 2 * 4096;
+	t.map.desc = (void *)t.ring;
+	t.map.avail = (void *)(t.ring + 4096);
+	t.map.used = (void *)(t.ring + 2 * 4096);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		t.packed = t.map.packed = false;
+		for (size_t k = 0; k < ARRAY_SIZE(split); k++)
+			try_area(&t, split[k].off, split[k].size, bad[i]);
+		t.packed = t.map.packed = true;
+		for (size_t k = 0; k < ARRAY_SIZE(packed); k++)
+			try_area(&t, packed[k].off, packed[k].size, bad[i]);
+	}
+	munmap(at, 5 * 4096);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
@@ -589,6 +708,7 @@ int main(void)
 		T(packed_publication_is_noted),
 		T(packed_held_buffers_are_given_back),
 		T(hostile_packed_area),
+		cmocka_unit_test(area_changes_while_it_is_read),
 	};
 	return cmocka_run_group_tests_name("vhost_inflight", tests, NULL, NULL);
 }
