@@ -12,7 +12,7 @@
 #define FUZZ_MAX_ROOM  ((size_t)1 << 20)
 #define FUZZ_BLOCKS    48
 #define FUZZ_SPAN      (FUZZ_BLOCKS * (FUZZ_GUARD + FUZZ_MAX_ROOM) + FUZZ_GUARD)
-#define FUZZ_WATCH_FDS 96 /* the lowest; new ones get the lowest that are free */
+#define FUZZ_WATCH_FDS 64 /* the lowest; new ones get the lowest that are free */
 
 void fuzz_broken(const char *file, int line, const char *what)
 {
@@ -191,18 +191,20 @@ void fuzz_fds_check(void)
 
 /*
  * The linker sends the calls of the code under test here (--wrap). A mapping of guest memory gets a
- * guard of a page on each side; the sums must balance.
+ * guard on each side; when the input is over none may be left. Control thread only.
  */
 void *__real_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off);
 int __real_munmap(void *addr, size_t len);
 void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off);
 int __wrap_munmap(void *addr, size_t len);
 
-#define FUZZ_FENCE ((size_t)2 << 20) /* keeps the alignment that large pages want */
+#define FUZZ_FENCE        ((size_t)2 << 20) /* keeps the alignment that large pages want */
+#define FUZZ_MAX_MAPPINGS 1024
 
-static int64_t n_mappings;
+static void *mappings[FUZZ_MAX_MAPPINGS]; /* those with a fence */
+static uint32_t n_mappings;
 
-int64_t fuzz_mappings(void)
+uint32_t fuzz_mappings(void)
 {
 	return n_mappings;
 }
@@ -222,12 +224,18 @@ void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off
 		__real_munmap(fence, whole);
 		return MAP_FAILED;
 	}
-	n_mappings++;
+	fuzz_promise(n_mappings < FUZZ_MAX_MAPPINGS);
+	mappings[n_mappings++] = fence + FUZZ_FENCE;
 	return fence + FUZZ_FENCE;
 }
 
 int __wrap_munmap(void *addr, size_t len)
 {
-	n_mappings--;
-	return __real_munmap((uint8_t *)addr - FUZZ_FENCE, len + 2 * FUZZ_FENCE);
+	for (uint32_t i = n_mappings; i-- > 0;) {
+		if (mappings[i] != addr)
+			continue;
+		mappings[i] = mappings[--n_mappings];
+		return __real_munmap((uint8_t *)addr - FUZZ_FENCE, len + 2 * FUZZ_FENCE);
+	}
+	return __real_munmap(addr, len);
 }

@@ -123,6 +123,6 @@ void fuzz_fds_mark(void);
 /** fuzz_fds_check() - promise that there are no others */
 void fuzz_fds_check(void);
 /** fuzz_mappings() - mappings of files that the code under test has and did not give back */
-int64_t fuzz_mappings(void);
+uint32_t fuzz_mappings(void);
 
 #endif

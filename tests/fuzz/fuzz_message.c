@@ -3,10 +3,11 @@
  * fuzz_message.c - a hostile front end, its descriptors, its guest and its memory
  *
  * The input says which messages go over a socket pair to a real device: raw ones, with any header,
- * payload and descriptors, and shorthand for the good ones, of which any field may be wrong, so
- * that rings do start. In between it writes guest memory, lets a worker take bursts, sends the
- * guest frames, and truncates the files behind its memory. When it hangs up, every descriptor and
- * every mapping has to be gone.
+ * payload and descriptors, and shorthand for the good ones (fuzz_message_good.c), of which any
+ * field may be wrong, so that rings do start. In between it writes guest memory and the in-flight
+ * area, lets a worker take bursts and go to sleep, sends the guest frames, truncates the files
+ * behind its memory, takes pages back, and comes back after hanging up. When it hangs up, every
+ * descriptor, every mapping and every thread has to be gone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,41 +22,24 @@
 #include <cmocka.h>
 #include "fake_path.h"
 #include "flow.h"
-#include "fuzz.h"
+#include "fuzz_message.h"
 #include "vhost_dev.h"
+#include "vhost_ring.h"
 #include "vhost_signal.h"
-#include "vhost_wire.h"
 
-#define MAX_OPS   64
-#define PAIRS     2
-#define N_RINGS   (2 * PAIRS)
-#define N_MEMS    3
-#define MEM_SIZE  (64u << 10) /* of the file that good messages share */
-#define RING_SPAN 0x1000u     /* of guest memory per ring; buffers come after the rings */
-#define BUFFERS   (N_RINGS * RING_SPAN)
-#define GPA       0x40000000ull
-#define UVA       0x7f1200000000ull
+#define MAX_OPS 64
+#define N_MEMS  3
 
-enum fd_kind {
-	FD_EVENT,
-	FD_EVENT_FULL, /* a write would block */
-	FD_MEM,
-	FD_MEM_PAGE = FD_MEM + 1,
-	FD_MEM_ODD = FD_MEM + 2,
-	FD_PIPE,
-	FD_SOCKET,
-	FD_NULL,
-	FD_FOLDER,
-	N_FDS
-};
+struct front_end fe = {.sock = -1, .channel = -1, .area_fd = -1, .fault_fd = -1};
 
-static int fds[N_FDS];
-static const uint32_t mem_sizes[N_MEMS] = {MEM_SIZE, 4096, 10000};
+static const uint32_t mem_sizes[N_MEMS] = {MEM_SIZE, PAGE, 10000};
+static bool mem_used[N_MEMS] = {true, true, true}; /* by this input */
 static struct fake_path *fp;
-static struct vhost_dev *dev;
+static struct vhost_dev *devs[3]; /* all but IOMMU and post-copy, with IOMMU, with post-copy */
+static struct vhost_dev *dev;     /* the one that this input talks to */
+static struct vhost_kept kept[N_RINGS];
 static struct port_rxset *own_rxset; /* port 0's, as fake_path made it */
 static struct port_rxset *rxset;     /* of the rings that run now */
-static int fe = -1;
 
 /* ---- the owner ---- */
 
@@ -78,6 +62,18 @@ static void owner_changed(void *owner)
 	}
 }
 
+/* Workers are looked after between two steps; helpers of post-copy may call. */
+static void owner_nothing(void *owner)
+{
+	(void)owner;
+}
+
+static const char *owner_announce(void *owner, const uint8_t mac[6])
+{
+	(void)owner;
+	return mac[5] & 1 ? "too many" : NULL;
+}
+
 static void owner_text(void *owner, const char *text)
 {
 	(void)owner;
@@ -87,6 +83,9 @@ static void owner_text(void *owner, const char *text)
 static const struct vhost_dev_ops owner_ops = {
 	.quiesce = owner_quiesce,
 	.rings_changed = owner_changed,
+	.wake = owner_nothing,
+	.attend = owner_nothing,
+	.announce = owner_announce,
 	.info = owner_text,
 	.warn = owner_text,
 	.refused = owner_text,
@@ -94,69 +93,121 @@ static const struct vhost_dev_ops owner_ops = {
 
 /* ---- set-up ---- */
 
-static void rig_new(void)
+static void make_fds(void)
 {
-	struct vhost_dev_config config = {
-		.features = vhost_dev_default_features(),
-		.protocol_features = vhost_dev_default_protocol_features(),
-		.max_queue_pairs = PAIRS,
-		.max_mtu = 9000,
-	};
 	uint64_t full = UINT64_MAX - 1;
 	int pair[2];
 
-	fds[FD_EVENT] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	fds[FD_EVENT_FULL] = eventfd(0, EFD_CLOEXEC);
-	fuzz_promise(write(fds[FD_EVENT_FULL], &full, sizeof(full)) == sizeof(full));
+	fe.fds[FD_EVENT] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	fe.fds[FD_EVENT_FULL] = eventfd(0, EFD_CLOEXEC);
+	fuzz_promise(write(fe.fds[FD_EVENT_FULL], &full, sizeof(full)) == sizeof(full));
 	for (int i = 0; i < N_MEMS; i++)
-		fds[FD_MEM + i] = memfd_create("guest", MFD_CLOEXEC);
+		fe.fds[FD_MEM + i] = memfd_create("guest", MFD_CLOEXEC);
 	fuzz_promise(pipe2(pair, O_CLOEXEC) == 0);
-	fds[FD_PIPE] = pair[0];
-	fds[FD_SOCKET] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	fds[FD_NULL] = open("/dev/null", O_RDWR | O_CLOEXEC);
-	fds[FD_FOLDER] = open("/", O_RDONLY | O_CLOEXEC);
+	fe.fds[FD_PIPE] = pair[0];
+	fe.fds[FD_SOCKET] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fe.fds[FD_NULL] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	fe.fds[FD_FOLDER] = open("/", O_RDONLY | O_CLOEXEC);
 	for (int i = 0; i < N_FDS; i++)
-		fuzz_promise(fds[i] >= 0);
+		fuzz_promise(fe.fds[i] >= 0);
+}
+
+/* Port 0's queues become the device's. */
+static void make_path(void)
+{
+	struct port *port;
+
 	fp = fp_new(CONF_NIC_INTERNAL, NULL);
-	own_rxset = atomic_load(&fp->ports[0].port.rxset);
+	port = &fp->ports[0].port;
+	own_rxset = atomic_load(&port->rxset);
 	rxset = calloc(1, sizeof(*rxset) + PAIRS * sizeof(rxset->vq[0]));
 	fuzz_promise(rxset);
-	atomic_store(&fp->ports[0].port.rxset, rxset);
-	free(fp->ports[0].port.queues);
-	fp->ports[0].port.queues =
-		aligned_alloc(CACHE_LINE, N_RINGS * sizeof(*fp->ports[0].port.queues));
-	fuzz_promise(fp->ports[0].port.queues);
-	fp->ports[0].port.flows = calloc(1, sizeof(*fp->ports[0].port.flows));
-	fuzz_promise(fp->ports[0].port.flows);
-	memset(fp->ports[0].port.queues, 0, N_RINGS * sizeof(*fp->ports[0].port.queues));
-	fuzz_promise(vhost_dev_new(&config, &owner_ops, NULL, &dev) == 0);
+	atomic_store(&port->rxset, rxset);
+	free(port->queues);
+	port->queues = aligned_alloc(CACHE_LINE, N_RINGS * sizeof(*port->queues));
+	port->flows = calloc(1, sizeof(*port->flows));
+	fuzz_promise(port->queues && port->flows);
+	memset(port->queues, 0, N_RINGS * sizeof(*port->queues));
+}
+
+static void rig_new(void)
+{
+	struct vhost_dev_config config = {
+		.max_queue_pairs = PAIRS,
+		.max_mtu = 9000,
+		.mac = {0x52, 0x54, 0, 0, 0, 0x0a},
+		.config_mtu = 1500,
+		.kept = kept,
+	};
+
+	make_fds();
+	make_path();
+	for (uint32_t i = 0; i < ARRAY_SIZE(devs); i++) {
+		config.features = vhost_dev_default_features();
+		config.protocol_features = vhost_dev_default_protocol_features();
+		if (i != 1)
+			config.features &= ~VHOST_BIT(VIRTIO_F_ACCESS_PLATFORM);
+		if (i != 2)
+			config.protocol_features &= ~VHOST_BIT(VHOST_PROTO_PAGEFAULT);
+		fuzz_promise(vhost_dev_new(&config, &owner_ops, NULL, &devs[i]) == 0);
+	}
 	(void)vhost_signal(-1); /* its descriptor is the process's, for good */
 }
 
-static void rig_reset(void)
+static void connect_again(void)
 {
 	int pair[2];
 
-	/* Small again, so that what an earlier input wrote is gone. */
-	for (int i = 0; i < N_MEMS; i++)
-		fuzz_promise(ftruncate(fds[FD_MEM + i], 0) == 0 &&
-		             ftruncate(fds[FD_MEM + i], mem_sizes[i]) == 0);
 	fuzz_promise(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
-	fe = pair[0];
+	fe.sock = pair[0];
 	fuzz_promise(vhost_dev_attach(dev, pair[1]) == 0);
 }
 
+static void rig_reset(uint8_t setup)
+{
+	/* Small again, so that what an earlier input wrote is gone. */
+	for (int i = 0; i < N_MEMS; i++) {
+		if (mem_used[i])
+			fuzz_promise(ftruncate(fe.fds[FD_MEM + i], 0) == 0 &&
+			             ftruncate(fe.fds[FD_MEM + i], mem_sizes[i]) == 0);
+		mem_used[i] = false;
+	}
+	memset(kept, 0, sizeof(kept));
+	fe.setup = setup;
+	fe.base = 0;
+	fe.area = (struct vhost_msg_inflight){0};
+	dev = devs[fe_is_behind_iommu() ? 1 : (setup & SETUP_KIND) == SETUP_POSTCOPY ? 2 : 0];
+	connect_again();
+}
+
+/* Nothing of the connection is left, and the device is as new. */
 static void hang_up(void)
 {
-	if (fe >= 0)
-		close(fe);
-	fe = -1;
+	close(fe.sock);
+	fe.sock = -1;
 	vhost_dev_detach(dev);
+	fuzz_promise(vhost_dev_get_state(dev) == VHOST_DEV_DISCONNECTED);
+	fuzz_promise(rxset->n == 0);
+	fuzz_promise(fuzz_mappings() == 0);
+}
+
+static void forget_fds(void)
+{
+	fe_keep_fd(&fe.channel, -1);
+	fe_keep_fd(&fe.area_fd, -1);
+	fe_keep_fd(&fe.fault_fd, -1);
 }
 
 /* ---- messages ---- */
 
-static void send_bytes(const void *bytes, uint32_t n, const int *send_fds, uint32_t n_fds)
+void fe_keep_fd(int *one, int fd)
+{
+	if (*one >= 0)
+		close(*one);
+	*one = fd;
+}
+
+void fe_send(const void *bytes, uint32_t n, const int *fds, uint32_t n_fds)
 {
 	union {
 		struct cmsghdr align;
@@ -171,9 +222,12 @@ static void send_bytes(const void *bytes, uint32_t n, const int *send_fds, uint3
 		control.align.cmsg_level = SOL_SOCKET;
 		control.align.cmsg_type = SCM_RIGHTS;
 		control.align.cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
-		memcpy(CMSG_DATA(&control.align), send_fds, sizeof(int) * n_fds);
+		memcpy(CMSG_DATA(&control.align), fds, sizeof(int) * n_fds);
 	}
-	(void)!sendmsg(fe, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)!sendmsg(fe.sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
+	for (uint32_t i = 0; i < n_fds; i++)
+		for (uint32_t k = 0; k < N_MEMS; k++)
+			mem_used[k] |= fds[i] == fe.fds[FD_MEM + k];
 }
 
 static uint32_t take_fds(struct fuzz_in *in, int out[16])
@@ -182,20 +236,8 @@ static uint32_t take_fds(struct fuzz_in *in, int out[16])
 
 	n = n < 0xf0 ? n % 4 : n & 15;
 	for (uint32_t i = 0; i < n; i++)
-		out[i] = fds[fuzz_u8(in) % N_FDS];
+		out[i] = fe.fds[fuzz_u8(in) % N_FDS];
 	return n;
-}
-
-static void send_message(uint32_t id, uint32_t flags, const void *payload, uint32_t size,
-                         const int *send_fds, uint32_t n_fds)
-{
-	uint8_t bytes[sizeof(struct vhost_msg_hdr) + 600];
-	struct vhost_msg_hdr hdr = {.id = id, .flags = VHOST_HDR_VERSION | flags, .size = size};
-
-	memcpy(bytes, &hdr, sizeof(hdr));
-	if (size)
-		memcpy(bytes + sizeof(hdr), payload, size);
-	send_bytes(bytes, (uint32_t)sizeof(hdr) + size, send_fds, n_fds);
 }
 
 static void op_raw(struct fuzz_in *in)
@@ -204,8 +246,8 @@ static void op_raw(struct fuzz_in *in)
 	uint8_t id = fuzz_u8(in), flags = fuzz_u8(in);
 	uint32_t n = fuzz_u8(in);
 	struct vhost_msg_hdr hdr = {.id = id % (VHOST_MSG_N_IDS + 2), .flags = flags & 0x0f};
-	int send_fds[16];
-	uint32_t n_fds = take_fds(in, send_fds);
+	int fds[16];
+	uint32_t n_fds = take_fds(in, fds);
 
 	if (flags & 0x80)
 		n = min_u32(n * 4, 600);
@@ -216,111 +258,7 @@ static void op_raw(struct fuzz_in *in)
 	fuzz_bytes(in, bytes + sizeof(hdr), n);
 	/* A tail that never comes, or comes with the next message */
 	n += sizeof(hdr);
-	send_bytes(bytes, flags & 0x10 ? n / 2 : n, send_fds, n_fds);
-}
-
-/* ---- good messages, as far as the input leaves them so ---- */
-
-/* Words of a good payload that the input wants otherwise: a count, then place and value. */
-static void spoil(struct fuzz_in *in, void *payload, uint32_t size)
-{
-	uint8_t n = fuzz_u8(in);
-
-	if ((n & 0xf0) || !size) /* mostly none */
-		return;
-	for (n &= 3; n > 0; n--) {
-		uint32_t at = fuzz_u8(in) % size;
-		uint64_t v = fuzz_u64(in);
-
-		memcpy((uint8_t *)payload + at, &v, min_u32(sizeof(v), size - at));
-	}
-}
-
-static void good(struct fuzz_in *in, uint32_t id, void *payload, uint32_t size, int fd)
-{
-	uint8_t how = fuzz_u8(in);
-
-	spoil(in, payload, size);
-	if (how == 0xff)
-		fd = fds[fuzz_u8(in) % N_FDS];
-	send_message(id, how & 1 ? VHOST_HDR_NEED_REPLY : 0, payload, size, &fd, fd >= 0);
-}
-
-static void good_u64(struct fuzz_in *in, uint32_t id, uint64_t v, int fd)
-{
-	good(in, id, &v, sizeof(v), fd);
-}
-
-static void good_state(struct fuzz_in *in, uint32_t id, uint32_t ring, uint32_t num)
-{
-	struct vhost_vring_state s = {.index = ring, .num = num};
-
-	good(in, id, &s, sizeof(s), -1);
-}
-
-static void good_memory(struct fuzz_in *in)
-{
-	uint8_t how = fuzz_u8(in);
-	struct vhost_region_desc d = {.gpa = GPA, .size = MEM_SIZE, .uva = UVA};
-	struct vhost_msg_mem_region region = {.region = d};
-	struct {
-		uint32_t n, padding;
-		struct vhost_region_desc d;
-	} table = {.n = 1, .d = d};
-
-	if (how & 1) /* a second region besides */
-		region.region = (struct vhost_region_desc){
-			.gpa = GPA + MEM_SIZE, .size = 9999, .uva = UVA + MEM_SIZE};
-	if (how & 4)
-		good(in, VHOST_MSG_SET_MEM_TABLE, &table, sizeof(table), fds[FD_MEM]);
-	else
-		good(in, how & 2 ? VHOST_MSG_REM_MEM_REG : VHOST_MSG_ADD_MEM_REG, &region,
-		     sizeof(region), how & 2 ? -1 : fds[how & 1 ? FD_MEM_ODD : FD_MEM]);
-}
-
-static void good_negotiate(struct fuzz_in *in)
-{
-	uint64_t without = fuzz_u8(in) ? 0 : fuzz_u64(in);
-
-	good(in, VHOST_MSG_SET_OWNER, NULL, 0, -1);
-	good_u64(in, VHOST_MSG_SET_PROTOCOL_FEATURES,
-	         vhost_dev_default_protocol_features() & ~(without >> 32), -1);
-	good_u64(in, VHOST_MSG_SET_FEATURES, vhost_dev_default_features() & ~without, -1);
-}
-
-static void good_addr(struct fuzz_in *in, uint32_t ring)
-{
-	uint64_t at = UVA + (uint64_t)ring * RING_SPAN;
-	struct vhost_vring_addr a = {
-		.index = ring,
-		.desc_user_addr = at,
-		.avail_user_addr = at + 0x400,
-		.used_user_addr = at + 0x800,
-	};
-
-	good(in, VHOST_MSG_SET_VRING_ADDR, &a, sizeof(a), -1);
-}
-
-/* Everything that makes a ring run, with a byte of the input behind each field */
-static void good_ring(struct fuzz_in *in)
-{
-	uint8_t ring = fuzz_u8(in) % N_RINGS, parts = fuzz_u8(in);
-
-	if (!(parts & 1))
-		good_state(in, VHOST_MSG_SET_VRING_NUM, ring, 1u << fuzz_u8(in) % 7);
-	if (!(parts & 2))
-		good_state(in, VHOST_MSG_SET_VRING_BASE, ring, fuzz_u8(in) % 4 * 0x5555);
-	if (!(parts & 4))
-		good_addr(in, ring);
-	if (!(parts & 8))
-		good_u64(in, VHOST_MSG_SET_VRING_CALL, ring,
-		         fds[parts & 0x80 ? FD_EVENT_FULL : FD_EVENT]);
-	if (!(parts & 16))
-		good_u64(in, VHOST_MSG_SET_VRING_ERR, ring, fds[FD_EVENT]);
-	if (!(parts & 32))
-		good_u64(in, VHOST_MSG_SET_VRING_KICK, ring, fds[FD_EVENT]);
-	if (!(parts & 64))
-		good_state(in, VHOST_MSG_SET_VRING_ENABLE, ring, 1);
+	fe_send(bytes, flags & 0x10 ? n / 2 : n, fds, n_fds);
 }
 
 /* ---- guest and worker ---- */
@@ -328,10 +266,33 @@ static void good_ring(struct fuzz_in *in)
 /* Writes that a front end's own mapping allows: it may have truncated the file. */
 static void guest_write(uint32_t at, const void *bytes, uint32_t n)
 {
-	(void)!pwrite(fds[FD_MEM], bytes, n, at);
+	mem_used[0] = true;
+	(void)!pwrite(fe.fds[FD_MEM], bytes, n, at);
 }
 
-/* One buffer in a ring: a descriptor, an avail entry, the index. */
+static void post_split(struct fuzz_in *in, uint32_t base, uint16_t i, struct vring_desc *d)
+{
+	uint16_t idx = fuzz_u16(in);
+
+	good_spoil(in, d, sizeof(*d));
+	guest_write(base + i * 16u, d, sizeof(*d));
+	guest_write(base + AVAIL + 4 + 2u * (idx % 64), &i, sizeof(i));
+	idx++;
+	guest_write(base + AVAIL + 2, &idx, sizeof(idx));
+}
+
+static void post_packed(struct fuzz_in *in, uint32_t base, uint16_t i, const struct vring_desc *d)
+{
+	uint16_t lap = fuzz_u16(in) >> 15;
+	uint16_t bits = 1u << (lap ? VRING_PACKED_DESC_F_USED : VRING_PACKED_DESC_F_AVAIL);
+	struct vring_packed_desc p = {
+		.addr = d->addr, .len = d->len, .id = d->next, .flags = d->flags | bits};
+
+	good_spoil(in, &p, sizeof(p));
+	guest_write(base + i * 16u, &p, sizeof(p));
+}
+
+/* One buffer in a ring: a descriptor and whatever makes it available */
 static void op_post(struct fuzz_in *in)
 {
 	uint8_t ring = fuzz_u8(in) % N_RINGS, i = fuzz_u8(in) % 64, flags = fuzz_u8(in);
@@ -339,22 +300,24 @@ static void op_post(struct fuzz_in *in)
 	uint32_t base = ring * RING_SPAN, len = fuzz_u16(in);
 	struct vring_desc d = {
 		.addr = addr, .len = len, .flags = flags & 7, .next = (uint16_t)(flags >> 3)};
-	uint16_t idx = fuzz_u16(in), head = i;
 
-	spoil(in, &d, sizeof(d));
-	guest_write(base + i * 16u, &d, sizeof(d));
-	guest_write(base + 0x400 + 4 + 2u * (idx % 64), &head, sizeof(head));
-	idx++;
-	guest_write(base + 0x400 + 2, &idx, sizeof(idx));
+	if (fe_is_packed())
+		post_packed(in, base, i, &d);
+	else
+		post_split(in, base, i, &d);
 }
 
-static void op_poke(struct fuzz_in *in)
+/* Any bytes, in guest memory or in the area of buffers in flight */
+static void op_poke(struct fuzz_in *in, bool area)
 {
 	uint32_t at = fuzz_u16(in);
 	uint8_t bytes[64], n = fuzz_u8(in) % 64;
 
 	fuzz_bytes(in, bytes, n);
-	guest_write(at, bytes, n);
+	if (!area)
+		guest_write(at, bytes, n);
+	else if (fe.area_fd >= 0)
+		(void)!pwrite(fe.area_fd, bytes, n, at);
 }
 
 static void op_frame(struct fuzz_in *in)
@@ -366,8 +329,20 @@ static void op_frame(struct fuzz_in *in)
 	guest_write(BUFFERS + fuzz_u8(in) * 64u, frame, sizeof(frame));
 }
 
-/* What workers do: each transmit ring that runs, then frames for the guest. */
-static void op_work(void)
+/* What workers do before they sleep */
+static void ask_for_kicks(struct vhost_vq *vq)
+{
+	const struct vhost_vq_map *map = vhost_vq_get_map(vq);
+
+	if (!map)
+		return;
+	vhost_vq_use_map(vq, map);
+	if (!vq->notify_on)
+		vhost_ring_want_kicks(vq, map);
+}
+
+/* What workers do: a burst of each transmit ring that runs */
+static void op_work(bool sleep)
 {
 	struct fp_port *p = &fp->ports[0];
 
@@ -379,6 +354,8 @@ static void op_work(void)
 
 		fuzz_promise(fwd_from_guest(fp->fwd, &src) <= FWD_BURST);
 		fwd_flush_uplinks(fp->fwd);
+		if (sleep)
+			ask_for_kicks(src.vq);
 	}
 	fuzz_promise(fp->fwd->n_open == 0);
 }
@@ -399,22 +376,70 @@ static void op_to_guest(struct fuzz_in *in)
 
 static void op_truncate(struct fuzz_in *in)
 {
-	uint8_t which = fuzz_u8(in);
+	uint8_t which = fuzz_u8(in) % N_MEMS;
 
-	(void)!ftruncate(fds[FD_MEM + which % N_MEMS], (off_t)(fuzz_u8(in) * 1024));
+	mem_used[which] = true;
+	(void)!ftruncate(fe.fds[FD_MEM + which], (off_t)(fuzz_u8(in) * 1024));
+}
+
+/* A page is taken back: it reads as zeros, or is missing once more. */
+static void op_punch(struct fuzz_in *in)
+{
+	(void)!fallocate(fe.fds[FD_MEM], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	                 (off_t)(fuzz_u8(in) % (MEM_SIZE / PAGE) * PAGE), PAGE);
 }
 
 /* ---- the device's turn ---- */
 
-/* What it answers is well-formed; descriptors that come with an answer are given back. */
+/* An answer. @fd came with it, or -1. */
+static void hear(const struct vhost_msg_hdr *hdr, const uint8_t *payload, int fd)
+{
+	struct vhost_vring_state state;
+
+	fuzz_promise(hdr->flags == (VHOST_HDR_VERSION | VHOST_HDR_REPLY));
+	switch (hdr->id) {
+	case VHOST_MSG_GET_VRING_BASE:
+		fuzz_promise(hdr->size == sizeof(state));
+		memcpy(&state, payload, sizeof(state));
+		fe.base = state.num;
+		break;
+	case VHOST_MSG_GET_INFLIGHT_FD:
+		if (fd < 0)
+			break;
+		fe_keep_fd(&fe.area_fd, fd);
+		memcpy(&fe.area, payload, sizeof(fe.area));
+		return;
+	case VHOST_MSG_POSTCOPY_ADVISE:
+		fe_keep_fd(&fe.fault_fd, fd);
+		return;
+	default:
+		break;
+	}
+	fuzz_promise(fd < 0);
+}
+
+static int take_fd(struct msghdr *mh)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(mh);
+	int fd;
+
+	if (!c)
+		return -1;
+	fuzz_promise(c->cmsg_len == CMSG_LEN(sizeof(fd)) && !CMSG_NXTHDR(mh, c));
+	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+	return fd;
+}
+
+/* Answers come whole. The kernel ends a read behind one that brings a descriptor. */
 static void drain(void)
 {
+	static uint8_t bytes[64 * sizeof(union vhost_msg_payload)];
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int) * 16)];
 	} control;
-	uint8_t bytes[2048];
-	ssize_t n;
+
+	int fd;
 
 	do {
 		struct iovec iov = {bytes, sizeof(bytes)};
@@ -422,17 +447,23 @@ static void drain(void)
 		                    .msg_iovlen = 1,
 		                    .msg_control = control.bytes,
 		                    .msg_controllen = sizeof(control)};
+		ssize_t n = recvmsg(fe.sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		uint32_t at = 0, left = n < 0 ? 0 : (uint32_t)n;
 
-		n = recvmsg(fe, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&mh); c;
-		     c = CMSG_NXTHDR(&mh, c))
-			for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-				int fd;
+		fd = n < 0 ? -1 : take_fd(&mh);
+		while (left) {
+			struct vhost_msg_hdr hdr;
 
-				memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-				close(fd);
-			}
-	} while (n > 0);
+			fuzz_promise(left >= sizeof(hdr));
+			memcpy(&hdr, bytes + at, sizeof(hdr));
+			at += sizeof(hdr);
+			left -= sizeof(hdr);
+			fuzz_promise(hdr.size <= left);
+			left -= hdr.size;
+			hear(&hdr, bytes + at, left ? -1 : fd);
+			at += hdr.size;
+		}
+	} while (fd >= 0);
 }
 
 /* Return: whether the connection goes on. */
@@ -447,53 +478,82 @@ static bool receive(void)
 	return true;
 }
 
+static bool op_reconnect(void)
+{
+	receive();
+	hang_up();
+	connect_again();
+	return true;
+}
+
+typedef void step_fn(struct fuzz_in *in);
+
+/* Steps that say something. Those below do something, and the device is not asked. */
+static step_fn *const messages[32] = {
+	[0] = op_raw,
+	[1] = op_raw,
+	[2] = good_negotiate,
+	[3] = good_memory,
+	[4] = good_ring,
+	[5] = good_ring,
+	[6] = good_stop,
+	[7] = good_bare,
+	[16] = good_features,
+	[17] = good_log,
+	[18] = good_get_inflight,
+	[19] = good_set_inflight,
+	[21] = good_iotlb,
+	[22] = good_channel,
+	[23] = good_answers,
+	[24] = good_net,
+	[25] = good_config,
+	[26] = good_ring_part,
+	[27] = good_postcopy,
+};
+
+/* Return: whether the connection goes on. */
 static bool step(struct fuzz_in *in)
 {
 	uint8_t op = fuzz_u8(in);
 
-	switch (op % 16) {
-	case 0:
-	case 1:
-		op_raw(in);
-		break;
-	case 2:
-		good_negotiate(in);
-		break;
-	case 3:
-		good_memory(in);
-		break;
-	case 4:
-	case 5:
-		good_ring(in);
-		break;
-	case 6:
-		good_state(in, VHOST_MSG_GET_VRING_BASE, fuzz_u8(in) % N_RINGS, 0);
-		break;
-	case 7:
-		good(in, fuzz_u8(in) % VHOST_MSG_N_IDS, NULL, 0, -1);
-		break;
+	if (messages[op % 32]) {
+		messages[op % 32](in);
+		/* Now, or together with what comes next */
+		return op & 0x80 || receive();
+	}
+	switch (op % 32) {
 	case 8:
 	case 9:
 		op_post(in);
-		return true;
+		break;
 	case 10:
-		op_poke(in);
-		return true;
+		op_poke(in, false);
+		break;
 	case 11:
 		op_frame(in);
-		return true;
+		break;
 	case 12:
 		op_to_guest(in);
-		return true;
+		break;
 	case 13:
 		op_truncate(in);
-		return true;
+		break;
+	case 20:
+		op_poke(in, true);
+		break;
+	case 28:
+		good_pages(in);
+		return receive();
+	case 29:
+		op_punch(in);
+		break;
+	case 30:
+		return op_reconnect();
 	default:
-		op_work();
-		return true;
+		op_work(op & 1);
+		break;
 	}
-	/* Now, or together with what comes next */
-	return op & 0x80 || receive();
+	return true;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -504,15 +564,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!fp)
 		rig_new();
 	fuzz_fds_mark();
-	rig_reset();
+	rig_reset(fuzz_u8(&in));
 	for (uint32_t i = 0; i < MAX_OPS && fuzz_left(&in) && goes_on; i++)
 		goes_on = step(&in);
 	if (goes_on && receive())
-		op_work();
+		op_work(false);
 	hang_up();
-	fuzz_promise(vhost_dev_get_state(dev) == VHOST_DEV_DISCONNECTED);
-	fuzz_promise(rxset->n == 0);
-	fuzz_promise(fuzz_mappings() == 0);
+	forget_fds();
 	fuzz_fds_check();
 	return 0;
 }

@@ -108,39 +108,184 @@ def ring_seeds():
 # ---- messages ----------------------------------------------------------------------------------
 
 GOOD = b"\x01\x10"  # wants an acknowledgement; nothing is spoilt
+# Set-up: the first byte
+PLAIN_DEVICE, IOMMU, POSTCOPY, PACKED, LOGGING, GPA_RINGS, LEGACY, FEW = 0, 4, 7, 8, 0x10, 0x20, 0x40, 0x80
+WORK, SLEEP, RECONNECT, ANSWERS = b"\x0e", b"\x0f", b"\x1e", b"\x17\0"
+LOG_ALL_BIT = 1
+
+
+SOON = 0x80  # the device is not asked before the next message
 
 
 def negotiate():
-    return b"\x02\x01" + GOOD * 3
+    return bytes([SOON | 2, 1]) + GOOD * 3
 
 
 def memory(how=4):
-    return bytes([3, how]) + GOOD
+    return bytes([SOON | 3, how]) + GOOD
 
 
-def ring(i, size=4, base=0):
-    return (bytes([4, i, 0, size]) + GOOD + bytes([base]) + GOOD * 2 + GOOD * 3 + GOOD)
+def ring(i, size=4, base=0, soon=0):
+    return (bytes([soon | 4, i, 0, size]) + GOOD + bytes([base]) + GOOD * 2 + GOOD * 3 + GOOD)
+
+
+def start(rings=4, size=4):
+    return negotiate() + memory() + b"".join(ring(i, size, soon=SOON) for i in range(rings - 1)) + ring(rings - 1, size)
+
+
+def stop(rings=4):
+    return b"".join(bytes([6, i]) + GOOD for i in range(rings))
 
 
 def guest_post(i, n=100, flags=0, idx=0, at=0):
-    return struct.pack("<BBBBBHHB", 8, i, 0, flags, at, n, idx, 0x10)
+    return struct.pack("<BBBBBHHB", 8, i, idx & 63, flags, at, n, idx, 0x10)
+
+
+def to_guest(n=64):
+    return struct.pack("<BH", 12, n)
+
+
+def guest_frame(to=1, at=0):
+    return bytes([11, to, at])
+
+
+def traffic(n=0):
+    """A frame each way, the nth of its ring."""
+    return (guest_frame() + guest_post(1, idx=n) + WORK + guest_post(0, 2000, WRITE, idx=n, at=40)
+            + to_guest() + SLEEP)
+
+
+def flip(bits):
+    return bytes([16, bits]) + GOOD
+
+
+def log(size=2, offset=0):
+    return bytes([17, size, offset]) + GOOD
+
+
+def get_area(queues=4, size=4):
+    return bytes([18, queues, size]) + GOOD
+
+
+def set_area(spoilt=None):
+    return b"\x13\x01" + (b"\x10" if spoilt is None else struct.pack("<BBQ", 1, *spoilt))
+
+
+def area_poke(at, data):
+    return struct.pack("<BHB", 20, at, len(data)) + data
+
+
+def iotlb(what, page=0):
+    return bytes([21, what, page]) + GOOD
+
+
+def again(i, what):
+    return bytes([26, i, what]) + GOOD
+
+
+def postcopy(what):
+    return bytes([27, what]) + GOOD
+
+
+ADVISE, LISTEN, END = (postcopy(what) for what in range(3))
+CLOSE_FAULTS, ACK = b"\x1b\3", postcopy(4)
+COPY, ZEROES, WAKE = b"\x1c\x01", b"\x1c\x02", b"\x1c\x00"
+CHANNEL = b"\x16" + GOOD
+
+
+def common_seeds():
+    yield "negotiate", negotiate()
+    yield "rings", start() + WORK + stop()
+    yield "slots", negotiate() + memory(0) + memory(1) + ring(1) + memory(2) + memory(3)
+    yield "transmit", start() + guest_frame() + guest_post(1) + WORK + stop()
+    yield "receive", start() + guest_post(0, 2000, WRITE) + to_guest() + WORK + stop()
+    yield "truncate", start() + guest_post(1) + b"\x0d\x00\x00" + WORK + negotiate()
+    yield "restart", (start() + stop()) * 2
+    yield "replace", start() + memory() + WORK + memory() + WORK
+    yield "gone", start() + guest_post(1, 5000) + WORK + WORK
+    yield "traffic", start() + traffic() + traffic(1)
+    yield "back", start(2) + traffic() + RECONNECT + start(2) + traffic(1)
+    yield "goes-on", start() + traffic() + stop() + b"".join(ring(i, base=4) for i in range(4)) + traffic(1)
+    yield "enabled", start(2) + again(1, 0) + traffic() + again(1, 2) + traffic(1)
+    yield "features", start(2) + flip(2) + traffic() + flip(4) + traffic(1) + flip(0x80)
+    for what in range(4):
+        yield f"net-{what}", negotiate() + bytes([24, what]) + GOOD + start(2) + bytes([24, what]) + GOOD
+        yield f"config-{what}", negotiate() + bytes([25, what, 0, 12]) + GOOD + bytes([25, what, 250, 12]) + GOOD
+
+
+def log_seeds():
+    on = log() + flip(LOG_ALL_BIT)
+    yield "log", start(2) + on + traffic() + again(1, 3) + traffic(1) + flip(0) + traffic(2)
+    yield "log-first", (negotiate() + flip(LOG_ALL_BIT) + log() + start(2) + traffic() + log(3, 8) + traffic(1)
+                        + stop(2))
+    yield "log-late", negotiate() + flip(LOG_ALL_BIT) + start(2) + traffic() + log() + traffic(1) + again(0, 1)
+    yield "log-gone", start(2) + on + b"\x0d\x01\x00" + traffic() + WORK
+    yield "log-small", start(2) + on + memory(1) + traffic() + log(0) + traffic(1)
+
+
+def area_seeds(entry, n_desc):
+    """entry: bytes of one, and of what is in front of the first; n_desc: of a ring"""
+    held = b"\1" + bytes(entry - 1)
+    ours = struct.pack("<QHH", 0, 1, n_desc)
+    mine = negotiate() + get_area() + set_area()
+    back = RECONNECT + negotiate() + set_area()
+    yield "area", mine + start() + traffic() + back + start() + traffic(1)
+    yield "area-held", (negotiate() + get_area() + area_poke(0, ours) + area_poke(entry, held)
+                        + area_poke(2 * entry, held) + set_area() + guest_post(0, 100, WRITE)
+                        + guest_post(1) + start() + traffic())
+    yield "area-poked", mine + start() + traffic() + area_poke(8, b"\xff" * 32) + back + start() + traffic()
+    yield "area-other", negotiate() + get_area(4, 5) + set_area() + start() + traffic() + stop() + set_area() + start()
+    yield "area-short", negotiate() + get_area() + set_area((16, 0x40000004)) + start() + set_area((0, 64))
+
+
+def iommu_seeds():
+    whole = iotlb(0) + iotlb(1)
+    yield "asked", negotiate() + CHANNEL + start(2) + ANSWERS * 3 + traffic() + ANSWERS + traffic(1) + ANSWERS
+    yield "told", negotiate() + CHANNEL + start(2) + whole + traffic() + traffic(1)
+    yield "invalidated", (start(2) + whole + traffic() + iotlb(8) + traffic(1) + iotlb(0) + traffic(2) + iotlb(9)
+                          + WORK + iotlb(1) + traffic(3))
+    yield "by-page", (start(2) + b"".join(iotlb(7, i) for i in range(2))
+                      + b"".join(iotlb(6, i) for i in range(4, 6)) + traffic())
+    yield "read-only", start(2) + iotlb(1) + iotlb(0x10) + traffic() + iotlb(0x20) + traffic(1)
+    yield "late-channel", start(2) + CHANNEL + ANSWERS * 2 + traffic() + CHANNEL + ANSWERS + memory() + traffic(1)
+    yield "log", start(2) + whole + log() + flip(LOG_ALL_BIT) + traffic() + iotlb(8) + traffic(1)
+
+
+def postcopy_seeds():
+    listening = negotiate() + ADVISE + LISTEN + memory() + ACK
+    rings = ring(0) + ring(1)
+    serve = COPY + WORK
+    yield "served", listening + rings + serve * 6 + traffic() + serve * 3 + END + traffic(1)
+    yield "zeroes", (guest_post(1) + guest_post(0, 2000, WRITE) + listening + rings + (ZEROES + WORK) * 6
+                     + to_guest() + END)
+    yield "never", listening + rings + traffic()
+    yield "unread", listening + CLOSE_FAULTS + rings + traffic() + END + traffic(1)
+    yield "woken", listening + rings + WAKE * 8
+    yield "ended", listening + rings + serve + END + traffic() + ADVISE
+    yield "stopped", listening + rings + serve + stop(2) + rings + serve * 4 + memory()
+    yield "slots", (negotiate() + ADVISE + LISTEN + memory(0) + ACK + memory(1) + ACK + rings + serve * 4
+                    + memory(3) + ACK)
+    yield "taken-back", (listening + rings + serve * 4 + b"\x1d\x01" + traffic() + serve + b"\x1d\x00"
+                         + traffic(1))
+    yield "truncated", listening + rings + serve + b"\x0d\x00\x00" + serve * 2
 
 
 def message_seeds():
-    start = negotiate() + memory() + b"".join(ring(i) for i in range(4))
-    work, stop = b"\x0e", b"".join(bytes([6, i]) + GOOD for i in range(4))
-    yield "negotiate", negotiate()
-    yield "rings", start + work + stop
-    yield "slots", negotiate() + memory(0) + memory(1) + ring(1) + memory(2) + memory(3)
-    yield "transmit", start + b"\x0b\x0f\x00" + guest_post(1) + work + stop
-    yield "receive", start + guest_post(0, 2000, WRITE) + b"\x0c\x40\x00" + work + stop
-    yield "truncate", start + guest_post(1) + b"\x0d\x00\x00" + work + negotiate()
-    yield "restart", (start + stop) * 2
-    yield "replace", start + memory() + work + memory() + work
-    yield "gone", start + guest_post(1, 5000) + work + work
+    def each(setups, name, seeds):
+        for what, data in seeds:
+            for setup in setups:
+                yield f"{name}{what}-{setup:02x}", bytes([setup]) + data
+    layouts = (PLAIN_DEVICE, PACKED)
+    yield from each((0, PACKED, LEGACY, PACKED | FEW, GPA_RINGS, LOGGING, IOMMU), "", common_seeds())
+    yield from each((*layouts, FEW, PACKED | GPA_RINGS), "log-", log_seeds())
+    yield from each((PLAIN_DEVICE,), "split-", area_seeds(16, 16))
+    yield from each((PACKED,), "packed-", area_seeds(32, 5))
+    yield from each((IOMMU, IOMMU | PACKED, IOMMU | GPA_RINGS), "iommu-", iommu_seeds())
+    yield from each((POSTCOPY, POSTCOPY | PACKED), "postcopy-", postcopy_seeds())
     for request in range(46):
-        yield f"raw-{request}", negotiate() + struct.pack("<BBBBB", 0, request, 0x20, 8, 1) + b"\x02" + bytes(8)
-        yield f"empty-{request}", start + bytes([7, request]) + GOOD
+        raw = struct.pack("<BBBBB", 0, request, 0x20, 8, 1) + b"\x02" + bytes(8)
+        yield f"raw-{request}", b"\0" + negotiate() + raw
+        yield f"empty-{request}", b"\0" + start() + bytes([7, request]) + GOOD
 
 
 # ---- text --------------------------------------------------------------------------------------
