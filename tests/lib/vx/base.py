@@ -31,7 +31,7 @@ def cache_dir():
 
 def binary(name):
     """Path of a program of ours in the build folder."""
-    for folder in ("daemon", "", "tests/frontend"):
+    for folder in ("daemon", "", "tests/frontend", "tests/guest"):
         path = build_dir() / folder / name
         if path.is_file() and os.access(path, os.X_OK):
             return path

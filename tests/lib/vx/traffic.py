@@ -12,8 +12,20 @@ def _digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _wait_size(vm, size):
-    wait_for(lambda: int(vm.run("stat -c %s /tmp/got")) == size, 20, f"the whole file at {vm.name}")
+def _wait_size(vm, size, path="/tmp/got"):
+    wait_for(lambda: int(vm.run(f"stat -c %s {path}")) == size, 20, f"the whole file at {vm.name}")
+
+
+def _receive_file(vm, path="/tmp/got", port=9001):
+    # Its input must stay open: nc ends as soon as the other side has nothing to say.
+    vm.run(f"rm -f {path}; sleep 60 | nc -l -p {port} >{path} & sleep 0.3")
+
+
+def send_file(topo, vm, source, path="/tmp/got", port=9001):
+    """A file of the host from the wire to a guest; whether it is the same is not looked at."""
+    _receive_file(vm, path, port)
+    topo.wire.run("socat", "-u", f"OPEN:{source}", f"TCP:{vm.address}:{port}")
+    _wait_size(vm, source.stat().st_size, path)
 
 
 def carry_file(topo, a, b, size=4 << 20):
@@ -21,11 +33,8 @@ def carry_file(topo, a, b, size=4 << 20):
     source, back = topo.workdir / "sent", topo.workdir / "back"
     source.write_bytes(os.urandom(size))
     back.unlink(missing_ok=True)
-    for vm, port in ((a, 9001), (b, 9002)):
-        # Its input must stay open: nc ends as soon as the other side has nothing to say.
-        vm.run(f"rm -f /tmp/got; sleep 60 | nc -l -p {port} >/tmp/got & sleep 0.3")
-    topo.wire.run("socat", "-u", f"OPEN:{source}", f"TCP:{a.address}:9001")
-    _wait_size(a, size)
+    _receive_file(b, port=9002)
+    send_file(topo, a, source)
     assert a.run("sha256sum /tmp/got").split()[0] == _digest(source)
     a.run(f"nc -w 5 {b.address} 9002 </tmp/got", 30)
     _wait_size(b, size)
