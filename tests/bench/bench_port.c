@@ -26,7 +26,7 @@ static void fill_frame(struct bench_queue *q, uint32_t slot, const struct bench_
 	uint32_t at = ETH;
 
 	memset(buffer(q, slot), 0, VFE_HDR_LEN);
-	memcpy(frame, c->dst.b, 6);
+	memcpy(frame, c->dst[slot % c->n_dst].b, 6);
 	memcpy(frame + 6, c->mac.b, 6);
 	frame[12] = (char)0x88;
 	frame[13] = (char)0xb5;
@@ -58,15 +58,18 @@ static uint64_t touch_rx(const char *buf, uint32_t len)
 	return sum;
 }
 
+/* Of a frame in several buffers the last one is touched to its end, like the others. */
 static void touch(struct bench_queue *q, uint16_t first, uint16_t n)
 {
+	uint32_t len = q->len < q->stride ? q->len : q->stride;
+
 	for (uint16_t i = 0; i < n; i++) {
 		char *buf = buffer(q, (uint32_t)first + i);
 
 		if (q->rx)
-			q->sum += touch_rx(buf, q->len);
+			q->sum += touch_rx(buf, len);
 		else
-			touch_tx(buf, q->len);
+			touch_tx(buf, len);
 	}
 }
 
@@ -87,8 +90,8 @@ static uint64_t avail_word(const struct bench_queue *q, uint16_t count)
 {
 	uint64_t flags = wrap_of(q, count) ? VFE_DESC_AVAIL : VFE_DESC_USED;
 
-	flags |= q->rx ? VFE_DESC_WRITE : 0;
-	return flags << 48 | (uint64_t)(count & q->mask) << 32 | (q->rx ? q->stride : q->len);
+	flags |= q->desc_flags;
+	return flags << 48 | (uint64_t)(count & q->mask) << 32 | q->desc_len;
 }
 
 uint16_t bench_packed_used(struct bench_queue *q)
@@ -103,9 +106,45 @@ uint16_t bench_packed_used(struct bench_queue *q)
 		if ((word & both) != (wrap_of(q, at) ? both : 0))
 			break;
 		q->disorder += (uint16_t)(word >> 32) != (at & q->mask) ||
-		               (q->rx && (uint32_t)word != q->len);
+		               (q->rx && q->per_frame == 1 && (uint32_t)word != q->len);
 	}
 	return n;
+}
+
+/*
+ * EVENT_IDX: do the @n slots up to the one in front of the next reach the one that the device
+ * named? Both ends are counted from the start of the lap before the next slot's
+ * (virtio 1.3, 2.8.10).
+ */
+static bool packed_event_reached(const struct bench_queue *q, uint16_t off_wrap, uint16_t n)
+{
+	uint32_t size = q->mask + 1U, end = (q->published & q->mask) + size;
+	uint32_t at = off_wrap & 0x7fff;
+
+	if ((off_wrap >> 15) == wrap_of(q, q->published))
+		at += size;
+	return at < end && at + n >= end;
+}
+
+static bool packed_kick_wanted(const struct bench_queue *q, uint16_t n)
+{
+	uint32_t word = __atomic_load_n((uint32_t *)(void *)q->device_event, __ATOMIC_RELAXED);
+	struct vfe_event e;
+
+	memcpy(&e, &word, sizeof(e));
+	if (q->event_idx && e.flags == VFE_EVENT_DESC)
+		return packed_event_reached(q, e.off_wrap, n);
+	return e.flags != VFE_EVENT_DISABLE;
+}
+
+static bool split_kick_wanted(const struct bench_queue *q, uint16_t n)
+{
+	uint16_t event;
+
+	if (!q->event_idx)
+		return !(__atomic_load_n(&q->used->flags, __ATOMIC_RELAXED) & VFE_USED_NO_NOTIFY);
+	event = __atomic_load_n(q->avail_event, __ATOMIC_RELAXED);
+	return (uint16_t)(q->published - event - 1) < n; /* 2.7.10 */
 }
 
 static bool publish_packed(struct bench_queue *q, uint16_t n)
@@ -118,7 +157,7 @@ static bool publish_packed(struct bench_queue *q, uint16_t n)
 	__atomic_store_n(slot_word(q, first), avail_word(q, first), __ATOMIC_RELEASE);
 	q->published += n;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return __atomic_load_n(&q->device_event->flags, __ATOMIC_RELAXED) != VFE_EVENT_DISABLE;
+	return packed_kick_wanted(q, n);
 }
 
 static bool publish_split(struct bench_queue *q, uint16_t n)
@@ -131,7 +170,7 @@ static bool publish_split(struct bench_queue *q, uint16_t n)
 	q->published += n;
 	__atomic_store_n(&q->avail->idx, q->published, __ATOMIC_RELEASE);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return !(__atomic_load_n(&q->used->flags, __ATOMIC_RELAXED) & VFE_USED_NO_NOTIFY);
+	return split_kick_wanted(q, n);
 }
 
 /* Makes the next @n buffers available, then kicks if the device sleeps. */
@@ -151,6 +190,15 @@ void bench_queue_publish(struct bench_queue *q, uint16_t n)
 	publish(q, n);
 }
 
+uint32_t bench_queue_take(struct bench_queue *q)
+{
+	uint16_t used = bench_queue_used(q);
+
+	q->seen += used;
+	q->count += used;
+	return used;
+}
+
 uint32_t bench_queue_turn(struct bench_queue *q)
 {
 	uint16_t used = bench_queue_used(q);
@@ -168,35 +216,83 @@ uint32_t bench_queue_turn(struct bench_queue *q)
 	return used;
 }
 
+/* Hides the buffers of a transmit queue behind tables: an entry for the header, one for the frame.
+ */
+static int make_tables(struct bench_queue *q, struct vfe *v)
+{
+	struct vfe_ring *r = q->ring;
+	char *tables = vfe_mem_alloc(v, 0, (size_t)r->size * LINE, LINE);
+
+	if (!tables)
+		return vfe_fail(v, -ENOSPC, "guest memory is too small");
+	q->desc_len = 2 * sizeof(struct vfe_desc);
+	q->desc_flags = VFE_DESC_INDIRECT;
+	for (uint32_t i = 0; i < r->size; i++) {
+		struct vfe_desc *t = (struct vfe_desc *)(void *)(tables + (size_t)i * LINE);
+		uint64_t gpa = vfe_gpa(v, buffer(q, i));
+
+		t[0] = (struct vfe_desc){.addr = gpa, .len = VFE_HDR_LEN};
+		t[1] = (struct vfe_desc){.addr = gpa + VFE_HDR_LEN, .len = q->len - VFE_HDR_LEN};
+		if (!r->packed) { /* a packed table has no flags, and its entries are in a row */
+			t[0].flags = VFE_DESC_NEXT;
+			t[0].next = 1;
+		}
+		r->desc[i].addr = vfe_gpa(v, t); /* at the same place in both layouts */
+	}
+	return 0;
+}
+
 static int queue_init(struct bench_queue *q, struct vfe *v, uint32_t index,
                       const struct bench_port_config *c)
 {
 	struct vfe_ring *r = &v->rings[index];
+	uint32_t len = VFE_HDR_LEN + c->size;
+	int err = 0;
 
 	*q = (struct bench_queue){.avail = r->avail,
 	                          .used = r->used,
+	                          .avail_event = (uint16_t *)(void *)&r->used->ring[r->size],
 	                          .slots = r->packed ? r->packed_desc : NULL,
 	                          .device_event = r->device_event,
 	                          .mask = (uint16_t)(r->size - 1),
 	                          .touch = c->touch,
 	                          .rx = r->rx,
-	                          .stride = c->stride,
-	                          .len = VFE_HDR_LEN + c->size,
+	                          .event_idx = vfe_has(v, VFE_F_EVENT_IDX),
+	                          .stride = r->rx ? c->rx_stride : c->stride,
+	                          .len = len,
+	                          .per_frame = r->rx ? (len + c->rx_stride - 1) / c->rx_stride : 1,
+	                          .desc_len = r->rx ? c->rx_stride : len,
+	                          .desc_flags = r->rx ? VFE_DESC_WRITE : 0,
+	                          .mac = c->mac,
 	                          .ring = r};
-	q->bufs = vfe_mem_alloc(v, 0, (size_t)r->size * c->stride, 4096);
+	q->bufs = vfe_mem_alloc(v, 0, (size_t)r->size * q->stride, 4096);
 	if (!q->bufs)
 		return vfe_fail(v, -ENOSPC, "guest memory is too small");
 	for (uint32_t i = 0; i < r->size; i++) {
-		if (r->packed) /* the rest comes with each publication */
-			r->packed_desc[i].addr = vfe_gpa(v, buffer(q, i));
-		else
-			r->desc[i] = (struct vfe_desc){.addr = vfe_gpa(v, buffer(q, i)),
-			                               .len = r->rx ? c->stride : q->len,
-			                               .flags = r->rx ? VFE_DESC_WRITE : 0};
+		r->desc[i].addr = vfe_gpa(v, buffer(q, i));
 		if (r->rx)
-			memset(buffer(q, i), 0, c->stride);
+			memset(buffer(q, i), 0, q->stride);
 		else
 			fill_frame(q, i, c);
+	}
+	if (c->indirect && !r->rx)
+		err = make_tables(q, v);
+	/* The rest of a packed descriptor comes with each publication. */
+	for (uint32_t i = 0; i < r->size && !r->packed; i++) {
+		r->desc[i].len = q->desc_len;
+		r->desc[i].flags = q->desc_flags;
+	}
+	return err;
+}
+
+/* The features that decide what is measured: without one of them it would be something else. */
+static int check_features(struct vfe *v, uint64_t wanted)
+{
+	uint64_t missing = wanted & ~v->acked;
+
+	for (unsigned int bit = 0; bit < 64; bit++) {
+		if (missing & VFE_BIT(bit))
+			return vfe_fail(v, -ENOTSUP, "feature %u is not offered", bit);
 	}
 	return 0;
 }
@@ -211,19 +307,18 @@ int bench_port_open(struct bench_port *p, const struct bench_port_config *c)
 		.protocol_features = vfe_all_protocol_features(),
 		.ring_size = c->ring_size,
 		.hugepages = c->hugepages,
-		.mem_size = ((size_t)16 << 20) + (size_t)c->ring_size * (2 * c->stride + 16384),
+		.mem_size = ((size_t)16 << 20) +
+	                    (size_t)c->ring_size * (c->stride + c->rx_stride + 16384),
 	};
 	int err;
 
 	*p = (struct bench_port){0};
-	if (c->size + VFE_HDR_LEN > c->stride || c->stride % 64)
+	if (c->size + VFE_HDR_LEN > c->stride || c->stride % 64 || c->rx_stride % 64)
 		return -EINVAL;
 	err = vfe_open(&vc, &p->v);
 	if (err)
 		return err;
-	/* The header has 12 bytes and the driver polls: the hot path knows nothing else. */
-	if (!vfe_has(p->v, VFE_F_VERSION_1) || vfe_has(p->v, VFE_F_EVENT_IDX))
-		return vfe_fail(p->v, -ENOTSUP, "needs VERSION_1, and no EVENT_IDX");
+	err = check_features(p->v, c->features | VFE_BIT(VFE_F_VERSION_1));
 	for (uint32_t i = 0; !err && i < p->v->n_rings; i++)
 		err = vfe_ring_negotiated(&p->v->rings[i]); /* empties it, if it is packed */
 	if (!err)
@@ -278,22 +373,36 @@ uint32_t bench_queue_check(const struct bench_queue *q)
 	return bad;
 }
 
+/* Does frame number @n, as far as it is still in its buffers, hold what some slot of @tx does? */
+static bool is_good(const struct bench_queue *rx, const struct bench_queue *tx, uint64_t n)
+{
+	uint32_t first = (uint32_t)(n * rx->per_frame), len = 0, slot;
+
+	memcpy(&slot, buffer(rx, first) + VFE_HDR_LEN + ETH, sizeof(slot));
+	if (slot > tx->mask || memcmp(buffer(rx, first) + VFE_HDR_LEN, rx->mac.b, 6) != 0)
+		return false;
+	for (uint32_t i = 0, at = 0; i < rx->per_frame; i++, at += rx->stride) {
+		uint32_t part = tx->len - at < rx->stride ? tx->len - at : rx->stride;
+		uint32_t skip = i ? 0 : VFE_HDR_LEN;
+
+		len += rx->slots ? 0 : rx->used->ring[(first + i) & rx->mask].len;
+		if (memcmp(buffer(rx, first + i) + skip, buffer(tx, slot) + at + skip,
+		           part - skip) != 0)
+			return false;
+	}
+	return rx->slots || len == tx->len;
+}
+
 uint32_t bench_compare(const struct bench_queue *rx, const struct bench_queue *tx,
                        uint32_t *ret_seen)
 {
-	uint32_t bad = 0, seen = 0;
+	uint64_t n = bench_queue_frames(rx), kept = (rx->mask + 1U) / rx->per_frame;
+	uint32_t bad = 0;
 
-	for (uint32_t i = 0; i <= rx->mask; i++) {
-		const char *got = buffer(rx, i) + VFE_HDR_LEN;
-		uint32_t slot;
-
-		if (i >= rx->count)
-			break;
-		seen++;
-		memcpy(&slot, got + ETH, sizeof(slot));
-		bad += slot > tx->mask || (!rx->slots && rx->used->ring[i].len != tx->len) ||
-		       memcmp(got, buffer(tx, slot) + VFE_HDR_LEN, tx->len - VFE_HDR_LEN) != 0;
-	}
-	*ret_seen = seen;
+	if (kept > n)
+		kept = n;
+	for (uint64_t i = n - kept; i < n; i++)
+		bad += !is_good(rx, tx, i);
+	*ret_seen = (uint32_t)kept;
 	return bad;
 }

@@ -23,6 +23,12 @@
  * writes each cache line of a frame again before it is republished (with the value that stands
  * there, so that the check after the run holds), and the receiver reads each line: this is what a
  * guest does, and it takes the buffers out of the back end's cache.
+ *
+ * Variants that stay within this scheme: transmit buffers behind indirect tables (header and frame
+ * in an entry each), receive buffers that are smaller than a frame (MRG_RXBUF; every frame then
+ * takes the same number of them), EVENT_IDX (interrupts are never asked for, as by a driver that
+ * polls; kicks as the device asks for them), and frames for several destinations, slot by slot in
+ * turn.
  */
 #ifndef BENCH_PORT_H
 #define BENCH_PORT_H
@@ -33,20 +39,24 @@
 struct bench_port_config {
 	const char *socket_path;
 	struct vfe_mac mac;
-	struct vfe_mac dst;
-	uint64_t features;
+	const struct vfe_mac *dst; /* slot i is for dst[i % n_dst]; borrowed until opened */
+	uint32_t n_dst;
+	uint64_t features; /* all of them must be offered */
 	uint16_t ring_size;
-	uint32_t size;   /* bytes of a frame, without virtio-net header and FCS */
-	uint32_t stride; /* bytes from buffer to buffer */
+	uint32_t size;      /* bytes of a frame, without virtio-net header and FCS */
+	uint32_t stride;    /* bytes from transmit buffer to transmit buffer */
+	uint32_t rx_stride; /* size of a receive buffer; less than a frame needs MRG_RXBUF */
 	bool touch;
 	bool hugepages;
 	bool packed;
+	bool indirect; /* needs INDIRECT_DESC among the features */
 };
 
 struct bench_queue {
 	/* Guest memory; read and written in every turn */
 	struct vfe_avail *avail;
 	struct vfe_used *used;
+	const uint16_t *avail_event;   /* split, EVENT_IDX: behind the used ring */
 	struct vfe_packed_desc *slots; /* packed, else NULL */
 	struct vfe_event *device_event;
 	char *bufs;
@@ -55,11 +65,16 @@ struct bench_queue {
 	uint16_t published; /* buffers up to here were made available: avail->idx */
 	bool touch;
 	bool rx;
+	bool event_idx;
 	uint32_t stride;
-	uint32_t len; /* bytes of header and frame */
-	uint64_t count;
-	uint64_t sum;      /* keeps the reads of touched payload */
-	uint32_t disorder; /* packed: completions that are not what they must be */
+	uint32_t len;        /* bytes of header and frame */
+	uint32_t per_frame;  /* buffers that a frame takes */
+	uint32_t desc_len;   /* what a descriptor says, */
+	uint16_t desc_flags; /* likewise */
+	uint64_t count;      /* buffers used */
+	uint64_t sum;        /* keeps the reads of touched payload */
+	uint32_t disorder;   /* packed: completions that are not what they must be */
+	struct vfe_mac mac;  /* of the port */
 	struct vfe_ring *ring;
 };
 
@@ -83,6 +98,12 @@ int bench_port_stop(struct bench_port *p);
 /** bench_queue_turn() - give every used buffer back. Return: how many. */
 uint32_t bench_queue_turn(struct bench_queue *q);
 
+/**
+ * bench_queue_take() - take used buffers back, without giving them out again
+ * Return: how many
+ */
+uint32_t bench_queue_take(struct bench_queue *q);
+
 /** bench_queue_publish() - hand out @n more buffers that were not in flight (at start, or one by
  * one) */
 void bench_queue_publish(struct bench_queue *q, uint16_t n);
@@ -104,9 +125,15 @@ static inline uint16_t bench_queue_used(struct bench_queue *q)
  */
 uint32_t bench_queue_check(const struct bench_queue *q);
 
+/** bench_queue_frames() - frames so far */
+static inline uint64_t bench_queue_frames(const struct bench_queue *q)
+{
+	return q->count / q->per_frame;
+}
+
 /**
- * bench_compare() - frames in @rx that differ from what @tx sent
- * @ret_seen: receive buffers that hold a frame
+ * bench_compare() - frames in @rx that differ from what @tx sent, or are for someone else
+ * @ret_seen: frames looked at
  */
 uint32_t bench_compare(const struct bench_queue *rx, const struct bench_queue *tx,
                        uint32_t *ret_seen);

@@ -117,10 +117,15 @@ class OpenVSwitch:
 
     The namespace takes the devices that ovs-vswitchd makes (ovs-netdev, the bridges) along when
     it is removed.
+    dpdk: with Debian's build for DPDK and vhost-user ports; needs hugepages.
     """
 
-    def __init__(self, workdir, ns, pmd_cpu=1):
+    DPDK_SWITCH = Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
+
+    def __init__(self, workdir, ns, pmd_cpu=1, dpdk=False):
         base.need_root()
+        if dpdk and not self.DPDK_SWITCH.is_file():
+            raise Skip("openvswitch-switch-dpdk is not installed (scripts/deps)")
         self.ns, self.dir = ns, Path(workdir) / "ovs"
         self.dir.mkdir()
         self.env = dict(os.environ, OVS_RUNDIR=str(self.dir), OVS_DBDIR=str(self.dir),
@@ -135,11 +140,19 @@ class OpenVSwitch:
             f"--unixctl={self.dir}/ovsdb.ctl"], self.dir / "ovsdb-server.log", env=self.env)
         wait_for(lambda: self.db.require_alive() and self.sock.exists(), 10, "ovsdb-server")
         self.vsctl("--no-wait", "init")
-        self.vsctl("--no-wait", "set", "Open_vSwitch", ".",
-                   f"other_config:pmd-cpu-mask={1 << pmd_cpu:#x}")
+        self._configure({"pmd-cpu-mask": f"{1 << pmd_cpu:#x}"})
+        if dpdk:
+            self._configure({"dpdk-init": "true", "dpdk-lcore-mask": f"{1 << pmd_cpu:#x}",
+                             "dpdk-socket-mem": "256", "dpdk-socket-limit": "512",
+                             "dpdk-extra": "--no-pci --in-memory --single-file-segments"})
         self.switch = ns.spawn("ovs-vswitchd", [
-            tool("ovs-vswitchd"), f"unix:{self.sock}", f"--unixctl={self.dir}/vswitchd.ctl",
+            self.DPDK_SWITCH if dpdk else tool("ovs-vswitchd"), f"unix:{self.sock}",
+            f"--unixctl={self.dir}/vswitchd.ctl",
             "-vconsole:info"], self.dir / "ovs-vswitchd.log", env=self.env)
+
+    def _configure(self, settings):
+        self.vsctl("--no-wait", "set", "Open_vSwitch", ".",
+                   *(f'other_config:{key}="{value}"' for key, value in settings.items()))
 
     def vsctl(self, *argv):
         return run(tool("ovs-vsctl"), "--timeout=20", f"--db=unix:{self.sock}", *argv,
@@ -153,7 +166,15 @@ class OpenVSwitch:
         self.vsctl("add-br", name, "--", "set", "bridge", name, "datapath_type=netdev")
 
     def add_afxdp(self, bridge, dev):
-        self.vsctl("add-port", bridge, dev, "--", "set", "interface", dev, "type=afxdp")
+        self._add_port(bridge, dev, "afxdp")
+
+    def add_vhost(self, bridge, name):
+        """A vhost-user port whose socket the switch makes. Returns its path."""
+        self._add_port(bridge, name, "dpdkvhostuser")
+        return self.dir / name
+
+    def _add_port(self, bridge, dev, kind):
+        self.vsctl("add-port", bridge, dev, "--", "set", "interface", dev, f"type={kind}")
         error = self.vsctl("--if-exists", "get", "interface", dev, "error").strip()
         if error not in ("[]", ""):
             raise RuntimeError(f"ovs-vswitchd: {dev}: {error}\n{self.switch.tail()}")
