@@ -11,7 +11,7 @@
 
 #include "bench_guests.h"
 
-enum { ANNOUNCE_NS = 2000000000 };
+#define ANNOUNCE_NS UINT64_C(5000000000)
 
 volatile sig_atomic_t bench_stopped;
 

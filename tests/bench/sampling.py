@@ -123,11 +123,12 @@ class Sampler:
                     self._steady_sample(scenario, backend, rep, f"[{done:3}/{total}]")
 
     def _steady_sample(self, scenario, backend, rep, count):
-        """A sample; a few more when others disturbed it. All are kept, each with its state."""
+        """A sample; a few more when others disturbed it or it failed. All are kept, each with its
+        state."""
         for _ in range(1 + self.o.retries):
             s = self.sample(scenario, backend, rep)
             self._progress(count, s)
-            if not s["ok"] or s["state"] not in report.UNSTEADY:
+            if s["ok"] and s["state"] not in report.UNSTEADY:
                 return
 
     def _progress(self, count, s):
