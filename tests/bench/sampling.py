@@ -10,6 +10,8 @@ import report
 from backends import GUEST_MAC
 from vx import base
 
+FAILURES = 2  # of a sample, before it is given up
+
 
 class Sampler:
     """Collects samples; each is a mapping, one for each figure that is read from it."""
@@ -125,10 +127,10 @@ class Sampler:
     def _steady_sample(self, scenario, backend, rep, count):
         """A sample; a few more when others disturbed it or it failed. All are kept, each with its
         state."""
-        for _ in range(1 + self.o.retries):
+        for i in range(1 + max(self.o.retries, FAILURES)):
             s = self.sample(scenario, backend, rep)
             self._progress(count, s)
-            if s["ok"] and s["state"] not in report.UNSTEADY:
+            if s["ok"] and (s["state"] not in report.UNSTEADY or i >= self.o.retries):
                 return
 
     def _progress(self, count, s):
