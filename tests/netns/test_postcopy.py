@@ -74,8 +74,10 @@ class LateGuest(RawFrontEnd):
         self.stopping = False
         self.server = threading.Thread(target=self._serve)
         self.server.start()
-        self.start_ring(RX)
-        self.start_ring(TX)
+        for ring in (RX, TX):
+            # Before it starts, as QEMU does it: what is in a disabled ring is thrown away.
+            self.send(r.SET_VRING_ENABLE, struct.pack("=II", ring, 1))
+            self.start_ring(ring, enable=False)
         return self
 
     def _serve(self):
