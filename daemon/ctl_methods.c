@@ -377,10 +377,7 @@ static json_t *worker_json(const struct daemon *d, uint32_t index)
 	set_u64(obj, "id", index);
 	set_u64(obj, "cpu", (uint64_t)worker_cpu(w));
 	set_u64(obj, "tid", (uint64_t)worker_tid(w));
-	set_str(obj, "state",
-	        atomic_load_explicit((_Atomic bool *)(uintptr_t)&st->sleeping, memory_order_relaxed)
-	                ? "sleeping"
-	                : "polling");
+	set_str(obj, "state", worker_is_asleep(w) ? "sleeping" : "polling");
 	set_u64(obj, "cpu_time_us", worker_cpu_time_us(w));
 	set_u64(obj, "sleeps", counter_get(&st->sleeps));
 	set_u64(obj, "bursts", counter_get(&st->rounds));

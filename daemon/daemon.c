@@ -145,12 +145,13 @@ static void plan_add_port(const struct daemon *d, struct worker_plan *plan, uint
 		if (daemon_worker_of_ring(d, index, i) != worker || !vq->started)
 			continue;
 		plan->must_poll |= vq->kick_fd < 0 || d->ports[index].watches.incomplete;
-		plan->guests[plan->n_guests++] = (struct fwd_guest_source){
-			.port = port,
-			.vq = vq,
-			.pq = &port->queues[i],
-			.nic_counters = d->nics[port->conf->nic_index].counters,
-		};
+		worker_plan_add_guest(
+			plan, &(struct fwd_guest_source){
+				      .port = port,
+				      .vq = vq,
+				      .pq = &port->queues[i],
+				      .nic_counters = d->nics[port->conf->nic_index].counters,
+			      });
 	}
 }
 

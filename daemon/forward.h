@@ -62,10 +62,12 @@ struct nic_counters {
 	alignas(CACHE_LINE) _Atomic uint64_t rx_frames;
 	_Atomic uint64_t rx_bytes;
 	_Atomic uint64_t drops[NIC_DROP_N];
+	_Atomic uint64_t busy_ns; /* its time that went into them; see worker.c */
 	/* The worker that transmits, or the holder of tx_lock */
 	alignas(CACHE_LINE) _Atomic uint64_t tx_frames;
 	_Atomic uint64_t tx_bytes;
 };
+static_assert(offsetof(struct nic_counters, tx_frames) == CACHE_LINE, "receive outgrew its line");
 
 /* A guest's transmit ring, as its worker sees it. */
 struct fwd_guest_source {

@@ -53,6 +53,7 @@ struct port_queue {
 		_Atomic uint64_t from_drops[PORT_FROM_N];
 		_Atomic uint64_t to_drops[PORT_TO_N];
 	};
+	_Atomic uint64_t busy_ns; /* transmit: the worker's time that went into it; see worker.c */
 };
 
 /* Receive rings that are running and enabled; immutable, replaced whole. */
@@ -97,6 +98,7 @@ struct port {
 	struct vhost_dev *dev;
 	struct port_conn *conn; /* sockets, timers, history: port.c */
 };
+static_assert(offsetof(struct port, to_no_guest) == CACHE_LINE, "what workers read is in one line");
 
 /* What `show` tells of a port's connection. */
 struct port_info {

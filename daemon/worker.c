@@ -1,6 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * worker.c - the loop of a worker: rounds, sleep, and how busy it is
+ *
+ * How busy a worker is, and with what, is estimated from samples, as looking at the clock around
+ * each burst would cost a tenth of a short one. Every WORKER_SAMPLE-th round is timed, source by
+ * source, and counts for all; it also sends what a source has for nics at once, so that each pays
+ * its own system calls. The number is prime: traffic with a rhythm is not always caught at the same
+ * beat. A round in which the worker lost its CPU is cut to WORKER_LONGEST_NS. The estimates only
+ * tell how the time awake was divided; how long it was is known, since sleeps are measured.
+ */
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +24,8 @@
 
 #include "clock.h"
 #include "group_tap.h"
+#include "lines.h"
+#include "placement.h"
 #include "spin.h"
 #include "vhost_sigbus.h"
 #include "vhost_signal.h"
@@ -23,6 +36,9 @@
 #define WORKER_PUSH_ROUNDS  16 /* of a busy worker, between two looks at frames left behind */
 #define WORKER_ANNOUNCES    64 /* that wait for the worker's next round */
 #define WORKER_RETRY_MS     1  /* sleep of a worker with frames that a nic did not take yet */
+#define WORKER_SAMPLE       61 /* rounds, of which one is timed */
+#define WORKER_LONGEST_NS   500000ull    /* that the work for one source can have taken */
+#define WORKER_WINDOW_NS    200000000ull /* over which the load is told */
 
 /*
  * liburcu orders by fences and futexes that ThreadSanitizer does not see. It is told: what a worker
@@ -50,33 +66,50 @@ struct worker_announcement {
 };
 
 struct worker {
-	_Atomic(struct worker_plan *) plan;
+	/* The control thread writes, the worker reads in every round */
+	alignas(CACHE_LINE) _Atomic(struct worker_plan *) plan;
 	_Atomic bool stop;
-	/* Announcements: the control thread puts in, the worker takes out */
-	_Atomic uint32_t announce_in, announce_out;
-	struct worker_announcement announcements[WORKER_ANNOUNCES];
-	struct worker_params params;
+	_Atomic uint32_t announce_in; /* it puts announcements in, the worker takes them out */
+
+	/* Nobody writes, once it runs */
+	alignas(CACHE_LINE) struct worker_params params;
 	struct fwd *fwd;
 	int epoll_fd, wake_fd;
 	int tid;
-	uint64_t sigbus_events; /* as last told to the control thread */
+	int start_err;
+	sem_t started;
 	pthread_t thread;
-	struct worker_stats stats;
+
+	/* The worker's own */
+	alignas(CACHE_LINE) uint64_t sigbus_events; /* as last told to the control thread */
+	uint32_t round;
+	bool look_everywhere; /* in the next round, also at rings that rest */
+	_Atomic uint32_t announce_out;
+	struct worker_times window_start;
+	_Atomic uint32_t window_load; /* of the last one that is over */
+	_Atomic uint64_t window_end_ns;
+
+	alignas(CACHE_LINE) struct worker_stats stats;
+
+	alignas(CACHE_LINE) struct worker_announcement announcements[WORKER_ANNOUNCES];
 };
+static_assert(offsetof(struct worker, params) == CACHE_LINE, "the control thread's line");
+static_assert(offsetof(struct worker, announcements) - offsetof(struct worker, stats) == CACHE_LINE,
+              "counters of a round are in one line");
 
 struct worker_plan *worker_plan_new(uint32_t n_nics, uint32_t n_taps, uint32_t n_uplinks,
                                     uint32_t n_guests)
 {
-	struct worker_plan *plan = calloc(1, sizeof(*plan));
+	struct worker_plan *plan = lines_alloc(1, sizeof(*plan));
 
 	if (!plan)
 		return NULL;
-	/* One more of each: calloc(0) may return NULL. */
-	plan->nics = calloc(n_nics + 1, sizeof(*plan->nics));
-	plan->taps = calloc(n_taps + 1, sizeof(*plan->taps));
-	plan->guests = calloc(n_guests + 1, sizeof(*plan->guests));
-	plan->uplinks = calloc(n_uplinks + 1, sizeof(*plan->uplinks));
-	if (!plan->nics || !plan->taps || !plan->guests || !plan->uplinks) {
+	plan->nics = lines_alloc(n_nics, sizeof(*plan->nics));
+	plan->taps = lines_alloc(n_taps, sizeof(*plan->taps));
+	plan->guests = lines_alloc(n_guests, sizeof(*plan->guests));
+	plan->uplinks = lines_alloc(n_uplinks, sizeof(*plan->uplinks));
+	if (!plan->nics || !plan->taps || !plan->guests || !plan->uplinks ||
+	    rota_init(&plan->rota, n_guests) < 0) {
 		worker_plan_free(plan);
 		return NULL;
 	}
@@ -91,7 +124,14 @@ void worker_plan_free(struct worker_plan *plan)
 	free(plan->taps);
 	free(plan->guests);
 	free(plan->uplinks);
+	rota_free(&plan->rota);
 	free(plan);
+}
+
+void worker_plan_add_guest(struct worker_plan *plan, const struct fwd_guest_source *src)
+{
+	plan->guests[plan->n_guests++] = *src;
+	rota_add(&plan->rota);
 }
 
 static bool worker_has_announcements(const struct worker *w)
@@ -119,22 +159,121 @@ static cold_noinline void worker_send_announcements(struct worker *w, struct wor
 	atomic_store_explicit(&w->announce_out, out, memory_order_release);
 }
 
+/* ---- rounds --------------------------------------------------------------------------------- */
+
+/* A round that is timed. All zero: it is not. */
+struct worker_watch {
+	uint64_t start_ns;
+	uint64_t then_ns; /* when the last source was done */
+};
+
+static uint64_t worker_estimate(uint64_t took_ns)
+{
+	return WORKER_SAMPLE * (took_ns < WORKER_LONGEST_NS ? took_ns : WORKER_LONGEST_NS);
+}
+
+/* What was done since the last source counts for @busy_ns, a counter of this worker's. */
+static cold_noinline void worker_charge(struct worker *w, struct worker_watch *watch,
+                                        _Atomic uint64_t *busy_ns)
+{
+	uint64_t now, took;
+
+	fwd_flush_uplinks(w->fwd);
+	now = clock_now_ns();
+	took = worker_estimate(now - watch->then_ns);
+	counter_add(busy_ns, took);
+	counter_add(&w->stats.busy_ns, took);
+	watch->then_ns = now;
+}
+
+static always_inline void worker_looked(struct worker *w, struct worker_watch *watch, uint32_t n,
+                                        _Atomic uint64_t *busy_ns)
+{
+	if (unlikely(watch->then_ns && n))
+		worker_charge(w, watch, busy_ns);
+}
+
+static always_inline uint32_t worker_look(struct worker *w, struct worker_plan *plan, uint32_t i,
+                                          struct worker_watch *watch)
+{
+	struct fwd_guest_source *src = &plan->guests[i];
+	uint32_t n = fwd_from_guest(w->fwd, src);
+
+	rota_note(&plan->rota, i, n, !n && src->blocked_since_ns);
+	worker_looked(w, watch, n, &src->pq->busy_ns);
+	return n;
+}
+
+/* One burst from each guest whose turn it is. */
+static always_inline uint32_t worker_serve_guests(struct worker *w, struct worker_plan *plan,
+                                                  struct worker_watch *watch)
+{
+	struct rota *r = &plan->rota;
+	uint32_t n_listed = r->n_listed;
+	uint32_t n = 0, step;
+
+	for (uint32_t i = 0; i < n_listed; i++)
+		n += worker_look(w, plan, r->list[i], watch);
+	for (uint32_t i = rota_resting(r, w->look_everywhere, &step); i < r->n; i += step) {
+		if (!r->seats[i].listed)
+			n += worker_look(w, plan, i, watch);
+	}
+	rota_end(r);
+	w->look_everywhere = false;
+	return n;
+}
+
+/* The end of a round that was timed. */
+static cold_noinline void worker_end_watch(struct worker *w, const struct worker_watch *watch,
+                                           uint32_t n)
+{
+	struct worker_times now;
+	uint32_t load;
+
+	if (!n)
+		counter_add(&w->stats.idle_ns, worker_estimate(clock_now_ns() - watch->then_ns));
+	if (watch->then_ns - w->window_start.now_ns < WORKER_WINDOW_NS)
+		return;
+	now = worker_get_times(w);
+	load = worker_share(&w->window_start, &now, now.busy_ns - w->window_start.busy_ns);
+	w->window_start = now;
+	atomic_store_explicit(&w->window_load, load, memory_order_relaxed);
+	atomic_store_explicit(&w->window_end_ns, now.now_ns, memory_order_relaxed);
+	if (load >= PLACEMENT_FULL && w->params.overloaded)
+		w->params.overloaded(w->params.owner);
+}
+
 /* One burst from each source. */
 static uint32_t worker_round(struct worker *w, struct worker_plan *plan)
 {
+	struct worker_watch watch = {0};
 	struct fwd *f = w->fwd;
 	uint32_t n = 0;
 
 	f->blocked = false;
+	if (unlikely(++w->round == WORKER_SAMPLE)) {
+		w->round = 0;
+		watch.start_ns = watch.then_ns = clock_now_ns();
+	}
 	if (unlikely(worker_has_announcements(w)))
 		worker_send_announcements(w, plan);
-	for (uint32_t i = 0; i < plan->n_nics; i++)
-		n += fwd_from_nic(f, &plan->nics[i]);
-	for (uint32_t i = 0; i < plan->n_taps; i++)
-		n += fwd_from_tap(f, plan->taps[i].nic, plan->taps[i].tap, plan->taps[i].counters);
-	for (uint32_t i = 0; i < plan->n_guests; i++)
-		n += fwd_from_guest(f, &plan->guests[i]);
+	for (uint32_t i = 0; i < plan->n_nics; i++) {
+		uint32_t got = fwd_from_nic(f, &plan->nics[i]);
+
+		worker_looked(w, &watch, got, &plan->nics[i].counters->busy_ns);
+		n += got;
+	}
+	for (uint32_t i = 0; i < plan->n_taps; i++) {
+		uint32_t got = fwd_from_tap(f, plan->taps[i].nic, plan->taps[i].tap,
+		                            plan->taps[i].counters);
+
+		worker_looked(w, &watch, got, &plan->taps[i].counters->busy_ns);
+		n += got;
+	}
+	n += worker_serve_guests(w, plan, &watch);
 	fwd_flush_uplinks(f);
+	if (unlikely(watch.start_ns))
+		worker_end_watch(w, &watch, n);
 	if (unlikely(f->fault || vhost_sigbus_events() != w->sigbus_events)) {
 		f->fault = false;
 		w->sigbus_events = vhost_sigbus_events();
@@ -175,10 +314,11 @@ static bool worker_push_uplinks(const struct worker *w, const struct worker_plan
  * Ask for kicks everywhere and look once more. Rings that were asked before have not been touched
  * since: their guests will kick. Returns true if there is something to do after all.
  */
-static bool worker_arm(struct worker_plan *plan)
+static bool worker_arm(struct worker *w, struct worker_plan *plan)
 {
 	bool more = false;
 
+	w->look_everywhere = true;
 	for (uint32_t i = 0; i < plan->n_guests; i++) {
 		struct fwd_guest_source *src = &plan->guests[i];
 		const struct vhost_vq_map *map = vhost_vq_get_map(src->vq);
@@ -204,13 +344,16 @@ static void worker_sleep(struct worker *w, int timeout_ms)
 {
 	struct epoll_event events[16];
 
+	uint64_t start = clock_now_ns();
+
 	counter_add(&w->stats.sleeps, 1);
-	atomic_store_explicit(&w->stats.sleeping, true, memory_order_relaxed);
+	atomic_store_explicit(&w->stats.sleeps_since_ns, start, memory_order_relaxed);
 	worker_tsan_release();
 	urcu_qsbr_thread_offline();
 	epoll_wait(w->epoll_fd, events, ARRAY_SIZE(events), timeout_ms);
 	urcu_qsbr_thread_online();
-	atomic_store_explicit(&w->stats.sleeping, false, memory_order_relaxed);
+	atomic_store_explicit(&w->stats.sleeps_since_ns, 0, memory_order_relaxed);
+	counter_add(&w->stats.slept_ns, clock_now_ns() - start);
 }
 
 static void worker_loop(struct worker *w)
@@ -253,7 +396,7 @@ static void worker_loop(struct worker *w)
 		if (clock_now_ns() - idle_since < patience_ns)
 			continue;
 		behind = worker_push_uplinks(w, plan) || w->fwd->blocked;
-		if (!worker_arm(plan))
+		if (!worker_arm(w, plan))
 			worker_sleep(w, behind ? WORKER_RETRY_MS : -1);
 	}
 }
@@ -263,6 +406,11 @@ static void *worker_main(void *arg)
 	struct worker *w = arg;
 
 	w->tid = gettid();
+	/* Here, pinned, and not by who starts it: memory comes from the node of this CPU. */
+	w->start_err = fwd_new(w->params.id, w->params.n_workers, &w->fwd);
+	sem_post(&w->started);
+	if (w->start_err < 0)
+		return NULL;
 	urcu_qsbr_register_thread();
 	(void)vhost_signal(-1); /* makes this thread's context, before there is traffic */
 	worker_loop(w);
@@ -297,7 +445,11 @@ static int worker_spawn(struct worker *w)
 		return -err;
 	snprintf(name, sizeof(name), "worker%u", w->params.id);
 	pthread_setname_np(w->thread, name);
-	return 0;
+	while (sem_wait(&w->started) < 0) /* a debugger's signal */
+		;
+	if (w->start_err < 0)
+		pthread_join(w->thread, NULL);
+	return w->start_err;
 }
 
 static void worker_free(struct worker *w)
@@ -307,26 +459,27 @@ static void worker_free(struct worker *w)
 	if (w->wake_fd >= 0)
 		close(w->wake_fd);
 	fwd_free(w->fwd);
+	sem_destroy(&w->started);
 	free(w);
 }
 
 int worker_start(const struct worker_params *params, struct worker_plan *plan,
                  struct worker **ret_worker)
 {
-	struct worker *w = calloc(1, sizeof(*w));
+	struct worker *w = aligned_alloc(alignof(struct worker), sizeof(*w));
 	int err;
 
 	if (!w)
 		return -ENOMEM;
+	memset(w, 0, sizeof(*w));
 	w->params = *params;
+	sem_init(&w->started, 0, 0);
+	w->window_start.now_ns = clock_now_ns();
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	atomic_store_explicit(&w->plan, plan, memory_order_relaxed);
 	err = -errno;
 	if (w->epoll_fd < 0 || w->wake_fd < 0)
-		goto fail;
-	err = fwd_new(params->id, params->n_workers, &w->fwd);
-	if (err < 0)
 		goto fail;
 	err = worker_watch(w, w->wake_fd);
 	if (err < 0)
@@ -402,6 +555,51 @@ void worker_unwatch(struct worker *w, int fd)
 const struct worker_stats *worker_get_stats(const struct worker *w)
 {
 	return &w->stats;
+}
+
+bool worker_is_asleep(const struct worker *w)
+{
+	return counter_get(&w->stats.sleeps_since_ns);
+}
+
+struct worker_times worker_get_times(const struct worker *w)
+{
+	/* First, as one that wakes up adds to the second: then a sleep is missed, not counted
+	 * twice. */
+	uint64_t slept = counter_get(&w->stats.slept_ns);
+	uint64_t since = counter_get(&w->stats.sleeps_since_ns), now = clock_now_ns();
+
+	return (struct worker_times){
+		.now_ns = now,
+		.busy_ns = counter_get(&w->stats.busy_ns),
+		.idle_ns = counter_get(&w->stats.idle_ns),
+		.slept_ns = slept + (since && now > since ? now - since : 0),
+	};
+}
+
+uint32_t worker_share(const struct worker_times *from, const struct worker_times *to,
+                      uint64_t part_ns)
+{
+	uint64_t took = to->now_ns - from->now_ns, slept = to->slept_ns - from->slept_ns;
+	uint64_t counted = to->busy_ns - from->busy_ns + to->idle_ns - from->idle_ns;
+
+	if (!took || !counted || slept >= took)
+		return 0;
+	return (uint32_t)(1000 * ((double)part_ns / (double)counted) *
+	                  ((double)(took - slept) / (double)took));
+}
+
+uint32_t worker_load(const struct worker *w)
+{
+	uint64_t now = clock_now_ns();
+	uint64_t end = atomic_load_explicit((_Atomic uint64_t *)(uintptr_t)&w->window_end_ns,
+	                                    memory_order_relaxed);
+
+	/* A worker that sleeps ends no window. */
+	if (now - end > 3 * WORKER_WINDOW_NS && worker_is_asleep(w))
+		return 0;
+	return atomic_load_explicit((_Atomic uint32_t *)(uintptr_t)&w->window_load,
+	                            memory_order_relaxed);
 }
 
 uint64_t worker_cpu_time_us(const struct worker *w)

@@ -2,7 +2,8 @@
 /*
  * worker.h - a pinned thread that polls rings, and sleeps when there is nothing to do
  *
- * A worker goes round its plan: nic queues, group taps, guests' transmit rings; one burst each.
+ * A worker goes round its plan: nic queues, group taps, guests' transmit rings; one burst each, in
+ * the order of rota.h.
  * After `busy-poll-us` without a frame it asks the guests for kicks, looks once more, and sleeps in
  * epoll on kick descriptors, AF_XDP sockets and its own wake-up descriptor. All are edge
  * triggered and never read: an event only ends the sleep, what there is to do shows in the rings.
@@ -17,6 +18,7 @@
 
 #include "base.h"
 #include "forward.h"
+#include "rota.h"
 
 struct worker;
 
@@ -39,13 +41,22 @@ struct worker_plan {
 	struct worker_tap *taps;
 	struct worker_uplink *uplinks; /* where this worker's guests send */
 	struct fwd_guest_source *guests;
+	struct rota rota; /* over guests */
 };
 
+/* The worker writes, anyone reads. */
 struct worker_stats {
 	_Atomic uint64_t rounds; /* with work */
 	_Atomic uint64_t frames;
 	_Atomic uint64_t sleeps;
-	_Atomic bool sleeping;
+	_Atomic uint64_t busy_ns, idle_ns; /* in rounds with work, without; estimates */
+	_Atomic uint64_t slept_ns;         /* without the sleep that goes on */
+	_Atomic uint64_t sleeps_since_ns;  /* CLOCK_MONOTONIC, 0: it does not */
+};
+
+/* What a worker did until then. */
+struct worker_times {
+	uint64_t now_ns, busy_ns, idle_ns, slept_ns;
 };
 
 struct worker_params {
@@ -53,7 +64,10 @@ struct worker_params {
 	uint32_t n_workers;
 	int cpu;
 	uint32_t busy_poll_us;
-	void (*ring_failed)(void *owner); /* or waits, or memory was lost; called on the worker */
+	/* Called on the worker: a ring was given up, or waits, or memory was lost */
+	void (*ring_failed)(void *owner);
+	/* There was work for PLACEMENT_FULL of the last 0.2 s; may be NULL */
+	void (*overloaded)(void *owner);
 	void *owner;
 };
 
@@ -61,6 +75,9 @@ struct worker_params {
 struct worker_plan *worker_plan_new(uint32_t n_nics, uint32_t n_taps, uint32_t n_uplinks,
                                     uint32_t n_guests);
 void worker_plan_free(struct worker_plan *plan); /* takes NULL */
+
+/** worker_plan_add_guest() - one transmit ring more; there is room */
+void worker_plan_add_guest(struct worker_plan *plan, const struct fwd_guest_source *src);
 
 /**
  * worker_start() - start with @plan, which stays the caller's as every plan does
@@ -98,6 +115,26 @@ int worker_watch(struct worker *worker, int fd);
 void worker_unwatch(struct worker *worker, int fd);
 
 const struct worker_stats *worker_get_stats(const struct worker *worker);
+
+/** worker_get_times() - as of now. Any thread. */
+struct worker_times worker_get_times(const struct worker *worker);
+
+/**
+ * worker_share() - how much of a worker's time something takes, of 1000
+ * @from, @to: two looks at the worker
+ * @part_ns: what busy_ns counted for it in between
+ *
+ * Of the time that the worker has: one that always has work is full, however little of its CPU it
+ * gets.
+ */
+uint32_t worker_share(const struct worker_times *from, const struct worker_times *to,
+                      uint64_t part_ns);
+
+/** worker_load() - share of its time, of 1000, that went into work lately: 0.2 s. Any thread. */
+uint32_t worker_load(const struct worker *worker);
+
+/** worker_is_asleep() - Any thread. */
+bool worker_is_asleep(const struct worker *worker);
 uint64_t worker_cpu_time_us(const struct worker *worker);
 int worker_cpu(const struct worker *worker);
 int worker_tid(const struct worker *worker);
