@@ -29,7 +29,7 @@
 #define CONF_MAX_NICS      256
 #define CONF_MAX_PORTS     4095  /* ids from 1; STEER_MAX_PORTS - 1 */
 #define CONF_MAX_PORT_MACS 4096  /* of one port */
-#define CONF_MAX_MACS      65536 /* of all ports; half of STEER_MAX_MACS, so that any change fits */
+#define CONF_MAX_MACS      131072 /* of all ports */
 
 /* The file as libcyaml loads it. A pointer is NULL where the key is missing. */
 struct conf_raw_worker {

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "fdb.h"
 #include "nic.h"
 #include "port.h"
 
-#define FDB_MIN_BITS 4
+#define FDB_MIN_BITS  4
+#define FDB_HUGE_PAGE (2u << 20)
 
 static void fdb_insert(struct fdb *fdb, uint64_t key, struct port *port)
 {
@@ -42,6 +45,23 @@ static int fdb_add_to_group(struct fdb *fdb, struct port *port, uint32_t max_por
 	return 0;
 }
 
+/*
+ * Zeroed. A table of a hundred thousand addresses takes a thousand usual pages, more than a CPU
+ * remembers; so those of its pages that can be are huge ones, if the kernel has some.
+ */
+static void *fdb_pages(size_t size)
+{
+	void *p;
+
+	if (size < FDB_HUGE_PAGE)
+		return calloc(1, size);
+	p = aligned_alloc(FDB_HUGE_PAGE, size);
+	if (!p)
+		return NULL;
+	(void)madvise(p, size & ~(size_t)(FDB_HUGE_PAGE - 1), MADV_HUGEPAGE);
+	return memset(p, 0, size);
+}
+
 static struct fdb *fdb_alloc(uint32_t n_keys)
 {
 	uint32_t bits = FDB_MIN_BITS;
@@ -49,7 +69,7 @@ static struct fdb *fdb_alloc(uint32_t n_keys)
 
 	while ((1u << bits) < 2 * n_keys)
 		bits++;
-	fdb = calloc(1, sizeof(*fdb) + ((size_t)1 << bits) * sizeof(fdb->slots[0]));
+	fdb = fdb_pages(sizeof(*fdb) + ((size_t)1 << bits) * sizeof(fdb->slots[0]));
 	if (!fdb)
 		return NULL;
 	fdb->shift = 64 - bits;
