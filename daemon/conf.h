@@ -43,6 +43,11 @@ enum conf_yield {
 	CONF_YIELD_OFF,
 };
 
+enum conf_placement {
+	CONF_PLACEMENT_AUTO, /* sources move from a full worker to one with room */
+	CONF_PLACEMENT_STATIC,
+};
+
 struct conf_worker {
 	int cpu; /* CPU number to pin to */
 };
@@ -89,6 +94,7 @@ struct conf_port {
 	char *socket_group; /* group name or NULL */
 	uint32_t socket_mode;   /* default 0660 */
 	uint64_t features_mask; /* virtio bits that may be offered; default all ones */
+	int worker_cpu;         /* CPU of the worker that serves it, -1: any */
 	uint32_t line, column;
 };
 
@@ -97,7 +103,8 @@ struct conf {
 	char *control_socket;  /* default /run/vhost-xdp/control.sock; NULL: none (conf_single) */
 	char *pin_dir;         /* default /sys/fs/bpf/vhost-xdp */
 	uint32_t busy_poll_us; /* how long an idle worker polls before it sleeps; default 50 */
-	struct conf_worker *workers; /* at least one */
+	enum conf_placement placement; /* default auto */
+	struct conf_worker *workers;   /* at least one */
 	uint32_t n_workers;
 	struct conf_nic *nics;
 	uint32_t n_nics;

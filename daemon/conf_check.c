@@ -547,6 +547,24 @@ static int conf_attach_port(struct conf_build *b, const struct conf_entry *e,
 	return 0;
 }
 
+static int conf_pin_port(struct conf_build *b, const struct conf_entry *e, const uint32_t *cpu,
+                         struct conf_port *port)
+{
+	const struct conf *c = &b->full->pub;
+
+	port->worker_cpu = -1;
+	if (!cpu)
+		return 0;
+	for (uint32_t i = 0; i < c->n_workers; i++) {
+		if ((uint32_t)c->workers[i].cpu == *cpu) {
+			port->worker_cpu = (int)*cpu;
+			return 0;
+		}
+	}
+	return conf_fail(b->ret_error, entry_pos(e, "worker"),
+	                 "worker: no worker is on CPU %u, see the list of workers", *cpu);
+}
+
 static int conf_add_port(struct conf_build *b, const struct conf_entry *e,
                          const struct conf_raw_port *raw)
 {
@@ -584,6 +602,8 @@ static int conf_add_port(struct conf_build *b, const struct conf_entry *e,
 	if (err == 0)
 		err = conf_set_socket_mode(b, e, raw->socket_mode, port);
 	if (err == 0)
+		err = conf_pin_port(b, e, raw->worker, port);
+	if (err == 0)
 		err = conf_attach_port(b, e, port);
 	if (err == 0)
 		err = conf_add_macs(b, e, raw, port);
@@ -609,6 +629,7 @@ static int conf_add_main(struct conf_build *b, const struct conf_doc *doc)
 		return err;
 	b->full->control_socket = entry_pos(&e, "control-socket");
 	c->busy_poll_us = raw->busy_poll_us ? *raw->busy_poll_us : 50;
+	c->placement = raw->placement;
 	err = conf_check_socket(b, &e, "control-socket", c->control_socket);
 	if (err == 0)
 		err = conf_check_path(b, &e, "pin-dir", c->pin_dir, 255);

@@ -27,8 +27,8 @@
 #define CONF_MAX_FILES     4096
 #define CONF_MAX_WORKERS   256
 #define CONF_MAX_NICS      256
-#define CONF_MAX_PORTS     4095  /* ids from 1; STEER_MAX_PORTS - 1 */
-#define CONF_MAX_PORT_MACS 4096  /* of one port */
+#define CONF_MAX_PORTS     4095   /* ids from 1; STEER_MAX_PORTS - 1 */
+#define CONF_MAX_PORT_MACS 4096   /* of one port */
 #define CONF_MAX_MACS      131072 /* of all ports */
 
 /* The file as libcyaml loads it. A pointer is NULL where the key is missing. */
@@ -69,12 +69,14 @@ struct conf_raw_port {
 	char *socket_group;
 	char *socket_mode; /* octal digits; read by us, not as libcyaml reads numbers */
 	uint64_t *features_mask;
+	uint32_t *worker;
 };
 
 struct conf_raw {
 	char *control_socket;
 	char *pin_dir;
 	uint32_t *busy_poll_us;
+	enum conf_placement placement;
 	struct conf_raw_worker *workers;
 	uint32_t workers_count;
 	struct conf_raw_nic *nics;

@@ -41,6 +41,11 @@ static const cyaml_strval_t conf_yields[] = {
 	{"off", CONF_YIELD_OFF},
 };
 
+static const cyaml_strval_t conf_placements[] = {
+	{"auto", CONF_PLACEMENT_AUTO},
+	{"static", CONF_PLACEMENT_STATIC},
+};
+
 #define STRING(key, flags, type, member)                                                           \
 	CYAML_FIELD_STRING_PTR(key, (flags) | PTR, type, member, 1, CYAML_UNLIMITED)
 #define ENUM(key, flags, type, member, table)                                                      \
@@ -90,6 +95,7 @@ static const cyaml_schema_field_t conf_port_fields[] = {
 	STRING("socket-group", OPT, struct conf_raw_port, socket_group),
 	STRING("socket-mode", OPT, struct conf_raw_port, socket_mode),
 	CYAML_FIELD_UINT_PTR("features-mask", OPT_PTR, struct conf_raw_port, features_mask),
+	CYAML_FIELD_UINT_PTR("worker", OPT_PTR, struct conf_raw_port, worker),
 	CYAML_FIELD_END,
 };
 
@@ -116,6 +122,7 @@ static const cyaml_schema_field_t conf_main_fields[] = {
 	STRING("control-socket", OPT, struct conf_raw, control_socket),
 	STRING("pin-dir", OPT, struct conf_raw, pin_dir),
 	CYAML_FIELD_UINT_PTR("busy-poll-us", OPT_PTR, struct conf_raw, busy_poll_us),
+	ENUM("placement", OPT, struct conf_raw, placement, conf_placements),
 	CONF_LISTS,
 	CYAML_FIELD_END,
 };

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One method per vhost-xdpctl verb. Everything here is read on the control thread: counters are
+ * One method per vhost-xdpctl verb. Everything here is done on the control thread: counters are
  * single-writer atomics, ring indices come from guest memory through the published map.
  */
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,6 +144,8 @@ static json_t *port_ring(const struct daemon *d, const struct port *port, uint16
 	set_u64(obj, "bytes", counter_get(&vq->bytes));
 	set_u64(obj, "bursts", counter_get(&vq->bursts));
 	set_u64(obj, "calls", counter_get(&vq->calls));
+	if (index & 1)
+		set_u64(obj, "busy_us", counter_get(&port->queues[index].busy_ns) / 1000);
 	set_str(obj, "fault",
 	        vhost_vq_fault_name(atomic_load_explicit(&vq->fault, memory_order_relaxed)));
 	set_positions(obj, vq, map);
@@ -230,7 +233,7 @@ static json_t *nic_queue_json(const struct daemon *d, const struct daemon_nic *n
 	struct xsk_kernel_stats ks = {0};
 
 	set_u64(obj, "queue", q->queue);
-	set_u64(obj, "worker", daemon_worker_of_queue(d, queue));
+	set_u64(obj, "worker", daemon_worker_of_queue(d, n->nic->index, queue));
 	set_str(obj, "copy_mode", q->zerocopy ? "zerocopy" : "copy");
 	set_bool(obj, "busy_polls", xsk_busy_polls(q));
 	set_u64(obj, "napi_id", xsk_queue_napi_id(q));
@@ -239,6 +242,7 @@ static json_t *nic_queue_json(const struct daemon *d, const struct daemon_nic *n
 	set_u64(obj, "rx_bytes", counter_get(&c->rx_bytes));
 	set_u64(obj, "tx_frames", counter_get(&c->tx_frames));
 	set_u64(obj, "tx_bytes", counter_get(&c->tx_bytes));
+	set_u64(obj, "busy_us", counter_get(&c->busy_ns) / 1000);
 	set_u64(obj, "kicks", counter_get(&q->kicks));
 	set_u64(obj, "kick_again", counter_get(&q->kick_again));
 	set_u64(obj, "kick_lost", counter_get(&q->kick_lost));
@@ -372,12 +376,17 @@ static json_t *worker_json(const struct daemon *d, uint32_t index)
 {
 	const struct worker *w = d->workers[index];
 	const struct worker_stats *st = worker_get_stats(w);
+	const struct worker_times times = worker_get_times(w);
 	json_t *obj = json_object(), *queues = json_array();
 
 	set_u64(obj, "id", index);
 	set_u64(obj, "cpu", (uint64_t)worker_cpu(w));
 	set_u64(obj, "tid", (uint64_t)worker_tid(w));
 	set_str(obj, "state", worker_is_asleep(w) ? "sleeping" : "polling");
+	set_u64(obj, "load", worker_load(w) / 10);
+	set_u64(obj, "busy_us", times.busy_ns / 1000);
+	set_u64(obj, "idle_us", times.idle_ns / 1000);
+	set_u64(obj, "slept_us", times.slept_ns / 1000);
 	set_u64(obj, "cpu_time_us", worker_cpu_time_us(w));
 	set_u64(obj, "sleeps", counter_get(&st->sleeps));
 	set_u64(obj, "bursts", counter_get(&st->rounds));
@@ -386,7 +395,7 @@ static json_t *worker_json(const struct daemon *d, uint32_t index)
 		const struct nic_view *view = nic_view_get(d->nics[i].nic);
 
 		for (uint32_t k = 0; k < view->n_queues; k++) {
-			if (daemon_worker_of_queue(d, k) == index)
+			if (daemon_worker_of_queue(d, i, k) == index)
 				json_array_append_new(queues,
 				                      json_sprintf("nic %s q%u",
 				                                   d->nics[i].nic->conf->name,
@@ -450,6 +459,7 @@ static json_t *method_show(void *owner, json_t *params, char **ret_error)
 	set_str(obj, "control_socket", d->conf->control_socket);
 	set_str(obj, "pin_dir", d->conf->pin_dir);
 	set_u64(obj, "busy_poll_us", d->conf->busy_poll_us);
+	set_str(obj, "placement", d->conf->placement == CONF_PLACEMENT_AUTO ? "auto" : "static");
 	json_object_set_new(obj, "workers", list_of(d, d->n_workers, worker_json));
 	json_object_set_new(obj, "nics", list_of(d, d->n_nics, nic_json));
 	json_object_set_new(obj, "ports", list_of(d, d->n_ports, port_json));
@@ -549,6 +559,89 @@ static json_t *method_stats(void *owner, json_t *params, char **ret_error)
 	return NULL;
 }
 
+/* ---- moving sources ------------------------------------------------------------------------- */
+
+/* What port.move and nic.move are told. */
+struct move_params {
+	const char *name;
+	uint32_t queue, worker;
+};
+
+static bool move_param(const json_t *params, const char *key, uint32_t *ret)
+{
+	const json_t *value = json_object_get(params, key);
+	json_int_t n = json_integer_value(value);
+
+	*ret = (uint32_t)n;
+	return json_is_integer(value) && n >= 0 && n <= UINT32_MAX;
+}
+
+static json_t *move_fail(char **ret_error, const char *fmt, ...) printf_like(2, 3);
+static json_t *move_fail(char **ret_error, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(ret_error, fmt, ap) < 0)
+		*ret_error = NULL;
+	va_end(ap);
+	return NULL;
+}
+
+static bool move_read(const struct daemon *d, const json_t *params, struct move_params *ret,
+                      char **ret_error)
+{
+	ret->name = json_string_value(json_object_get(params, "name"));
+	if (!ret->name || !move_param(params, "queue", &ret->queue) ||
+	    !move_param(params, "worker", &ret->worker))
+		return move_fail(ret_error,
+		                 "params are name, queue and worker: a text, two numbers");
+	if (ret->worker >= d->n_workers)
+		return move_fail(ret_error, "there is no worker %u", ret->worker);
+	return true;
+}
+
+static json_t *method_port_move(void *owner, json_t *params, char **ret_error)
+{
+	struct daemon *d = owner;
+	struct move_params move;
+	uint32_t i = 0;
+
+	if (!move_read(d, params, &move, ret_error))
+		return NULL;
+	while (i < d->n_ports && strcmp(d->ports[i].port->conf->name, move.name) != 0)
+		i++;
+	if (i == d->n_ports)
+		return move_fail(ret_error, "there is no port '%s'", move.name);
+	if (move.queue >= d->ports[i].port->conf->queues)
+		return move_fail(ret_error, "port '%s' has no queue pair %u", move.name,
+		                 move.queue);
+	daemon_move_ring(d, i, 2 * move.queue + 1, move.worker);
+	return wrap("worker", json_integer(move.worker));
+}
+
+static json_t *method_nic_move(void *owner, json_t *params, char **ret_error)
+{
+	struct daemon *d = owner;
+	const struct nic_view *view;
+	struct move_params move;
+	uint32_t i = 0, k = 0;
+
+	if (!move_read(d, params, &move, ret_error))
+		return NULL;
+	while (i < d->n_nics && strcmp(d->nics[i].nic->conf->name, move.name) != 0)
+		i++;
+	if (i == d->n_nics)
+		return move_fail(ret_error, "there is no nic '%s'", move.name);
+	view = nic_view_get(d->nics[i].nic);
+	while (k < view->n_queues && view->queues[k]->queue != move.queue)
+		k++;
+	if (k == view->n_queues)
+		return move_fail(ret_error, "nic '%s' has no queue %u now", move.name, move.queue);
+	daemon_move_queue(d, i, k, move.worker);
+	return wrap("worker", json_integer(move.worker));
+}
+
 const struct ctl_method ctl_methods[] = {
 	{"version", false, "version and process id of the daemon", method_version},
 	{"show", false, "everything: workers, nics, ports", method_show},
@@ -556,6 +649,9 @@ const struct ctl_method ctl_methods[] = {
 	{"port.list", false, "ports with their rings, features and counters", method_ports},
 	{"nic.list", false, "nics with their queues and verdicts", method_nics},
 	{"worker.list", false, "workers, what they serve, how busy they are", method_workers},
+	{"port.move", true, "serve a queue pair by another worker; params: name, queue, worker",
+         method_port_move},
+	{"nic.move", true, "the same for a queue of a nic", method_nic_move},
 	{"mac.list", false, "addresses and the ports that own them", method_macs},
 };
 const size_t ctl_n_methods = ARRAY_SIZE(ctl_methods);

@@ -4,10 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "balance.h"
 #include "clock.h"
-#include "daemon.h"
 #include "group_tap.h"
 #include "log.h"
 
@@ -22,14 +23,14 @@ static struct nic_view *daemon_view(const struct daemon *d, uint32_t nic)
 	return nic_view_get(d->nics[nic].nic);
 }
 
-uint32_t daemon_worker_of_queue(const struct daemon *d, uint32_t queue)
+uint32_t daemon_worker_of_queue(const struct daemon *d, uint32_t nic, uint32_t queue)
 {
-	return queue % d->n_workers;
+	return d->nics[nic].seats[queue].worker;
 }
 
 uint32_t daemon_worker_of_ring(const struct daemon *d, uint32_t port, uint32_t ring)
 {
-	return (port + ring / 2) % d->n_workers;
+	return d->ports[port].seats[ring / 2].worker;
 }
 
 /* ---- what wakes a worker -------------------------------------------------------------------- */
@@ -97,8 +98,8 @@ static void daemon_watch_nic(struct daemon *d, uint32_t index)
 
 	watches_clear(d, &n->watches);
 	for (uint32_t k = 0; k < view->n_queues; k++)
-		watches_add(d, &n->watches, daemon_worker_of_queue(d, k), view->queues[k]->rx_fd,
-		            false);
+		watches_add(d, &n->watches, daemon_worker_of_queue(d, index, k),
+		            view->queues[k]->rx_fd, false);
 	if (view->tap)
 		watches_add(d, &n->watches, index % d->n_workers, group_tap_fd(view->tap), false);
 }
@@ -112,7 +113,7 @@ static void plan_add_nic(const struct daemon *d, struct worker_plan *plan, uint3
 	const struct daemon_nic *n = &d->nics[index];
 
 	for (uint32_t k = 0; k < view->n_queues; k++) {
-		if (daemon_worker_of_queue(d, k) != worker)
+		if (daemon_worker_of_queue(d, index, k) != worker)
 			continue;
 		plan->nics[plan->n_nics++] = (struct fwd_nic_source){
 			.nic = n->nic,
@@ -213,6 +214,71 @@ static void daemon_replan(struct daemon *d)
 	}
 }
 
+/* ---- moving sources ------------------------------------------------------------------------- */
+
+/* Frames that @from has sent for a port of this nic leave before those that @to will send. */
+static void daemon_drain_uplink(const struct daemon *d, uint32_t nic, uint32_t from, uint32_t to)
+{
+	const struct timespec pause = {.tv_nsec = 100000};
+	const struct nic_view *view = daemon_view(d, nic);
+	const struct xsk_queue *q;
+	uint64_t end = clock_now_ms() + DAEMON_DRAIN_MS;
+	uint32_t mark;
+
+	if (!view->n_queues || from % view->n_queues == to % view->n_queues)
+		return;
+	q = view->queues[from % view->n_queues];
+	mark = xsk_tx_mark(q);
+	while (!xsk_tx_passed(q, mark) && clock_now_ms() < end)
+		nanosleep(&pause, NULL);
+}
+
+/* From here on no worker has it. Return: who had. */
+static uint32_t daemon_unseat(struct daemon *d, struct daemon_seat *seat)
+{
+	uint32_t from = seat->worker;
+
+	seat->worker = DAEMON_NOBODY;
+	daemon_replan(d);
+	daemon_settle(d);
+	return from;
+}
+
+static void daemon_seat(struct daemon_seat *seat, uint32_t to)
+{
+	seat->worker = to;
+	seat->moved_ms = clock_now_ms();
+}
+
+void daemon_move_ring(struct daemon *d, uint32_t port, uint32_t ring, uint32_t to)
+{
+	struct daemon_port *p = &d->ports[port];
+	struct daemon_seat *seat = &p->seats[ring / 2];
+	uint32_t from;
+
+	if (seat->worker == to)
+		return;
+	from = daemon_unseat(d, seat);
+	daemon_drain_uplink(d, p->port->conf->nic_index, from, to);
+	daemon_seat(seat, to);
+	daemon_watch_port(d, port);
+	daemon_replan(d);
+	daemon_settle(d);
+}
+
+void daemon_move_queue(struct daemon *d, uint32_t nic, uint32_t queue, uint32_t to)
+{
+	struct daemon_seat *seat = &d->nics[nic].seats[queue];
+
+	if (seat->worker == to)
+		return;
+	(void)daemon_unseat(d, seat);
+	daemon_seat(seat, to);
+	daemon_watch_nic(d, nic);
+	daemon_replan(d);
+	daemon_settle(d);
+}
+
 /* ---- what ports and nics tell --------------------------------------------------------------- */
 
 static void daemon_quiesce(void *owner)
@@ -281,11 +347,13 @@ static const struct nic_ops daemon_nic_ops = {
 	.quiesce = daemon_quiesce,
 };
 
-/* A worker gave a ring up, or has one wait for memory, or guest memory disappeared. */
+/* A worker gave a ring up, or has one wait for memory, or guest memory disappeared, or is full. */
 static void daemon_check_ports(void *arg)
 {
 	struct daemon *d = arg;
 
+	if (atomic_exchange_explicit(&d->overloaded, false, memory_order_relaxed))
+		balance_start(d->balance);
 	for (uint32_t i = 0; i < d->n_ports; i++) {
 		if (d->ports[i].port)
 			port_check(d->ports[i].port);
@@ -299,7 +367,21 @@ static void daemon_ring_failed(void *owner)
 	loop_wake(d->loop);
 }
 
+/* On a worker, five times a second at most. */
+static void daemon_overloaded(void *owner)
+{
+	struct daemon *d = owner;
+
+	atomic_store_explicit(&d->overloaded, true, memory_order_relaxed);
+	loop_wake(d->loop);
+}
+
 /* ---- start and end -------------------------------------------------------------------------- */
+
+static bool daemon_balances(const struct conf *conf)
+{
+	return conf->placement == CONF_PLACEMENT_AUTO && conf->n_workers > 1;
+}
 
 static int daemon_start_workers(struct daemon *d, char **ret_why)
 {
@@ -310,6 +392,7 @@ static int daemon_start_workers(struct daemon *d, char **ret_why)
 			.cpu = d->conf->workers[i].cpu,
 			.busy_poll_us = d->conf->busy_poll_us,
 			.ring_failed = daemon_ring_failed,
+			.overloaded = daemon_balances(d->conf) ? daemon_overloaded : NULL,
 			.owner = d,
 		};
 		int err = -ENOMEM;
@@ -401,6 +484,8 @@ static int daemon_open_nics(struct daemon *d, char **ret_why)
 		if (!n->counters)
 			return -ENOMEM;
 		memset(n->counters, 0, size);
+		for (uint32_t k = 0; k < STEER_MAX_QUEUES; k++)
+			n->seats[k].worker = k % d->n_workers;
 		err = nic_new(d->conf, i, d->loop, &daemon_nic_ops, d, &n->nic, ret_why);
 		if (err < 0)
 			return err;
@@ -422,13 +507,40 @@ static uint16_t daemon_port_mtu(const struct daemon *d, const struct conf_port *
 	return nic->mtu && nic->mtu < UINT16_MAX ? (uint16_t)nic->mtu : UINT16_MAX;
 }
 
+/* Number of the worker on @cpu. */
+static uint32_t daemon_worker_on(const struct daemon *d, int cpu)
+{
+	uint32_t i = 0;
+
+	while (i + 1 < d->n_workers && d->conf->workers[i].cpu != cpu)
+		i++;
+	return i;
+}
+
+static int daemon_seat_port(struct daemon *d, uint32_t index)
+{
+	const struct conf_port *conf = &d->conf->ports[index];
+	struct daemon_seat *seats = calloc(conf->queues, sizeof(*seats));
+
+	if (!seats)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < conf->queues; i++)
+		seats[i].worker = conf->worker_cpu >= 0 ? daemon_worker_on(d, conf->worker_cpu)
+		                                        : (index + i) % d->n_workers;
+	d->ports[index].seats = seats;
+	return 0;
+}
+
 static int daemon_open_ports(struct daemon *d, char **ret_why)
 {
 	for (uint32_t i = 0; i < d->conf->n_ports; i++) {
 		const struct conf_port *conf = &d->conf->ports[i];
-		int err =
-			port_new(d->conf, i, d->nics[conf->nic_index].nic, daemon_port_mtu(d, conf),
-		                 d->loop, &daemon_port_ops, d, &d->ports[i].port, ret_why);
+		int err = daemon_seat_port(d, i);
+
+		if (err < 0)
+			return err;
+		err = port_new(d->conf, i, d->nics[conf->nic_index].nic, daemon_port_mtu(d, conf),
+		               d->loop, &daemon_port_ops, d, &d->ports[i].port, ret_why);
 
 		if (err < 0)
 			return err;
@@ -454,7 +566,9 @@ static int daemon_init(struct daemon *d, char **ret_why)
 	d->ports = calloc(conf->n_ports + 1, sizeof(*d->ports));
 	if (!d->workers || !d->plans || !d->nics || !d->ports)
 		return -ENOMEM;
-	err = daemon_start_workers(d, ret_why);
+	err = daemon_balances(conf) ? balance_new(d, &d->balance) : 0;
+	if (!err)
+		err = daemon_start_workers(d, ret_why);
 	if (!err)
 		err = daemon_open_nics(d, ret_why);
 	if (!err)
@@ -523,6 +637,7 @@ void daemon_free(struct daemon *d)
 	/* Workers first: from here on nobody but us looks at ports and nics. */
 	d->ready = false;
 	loop_set_wake(d->loop, NULL, NULL);
+	balance_free(d->balance);
 	for (uint32_t i = 0; i < d->n_workers; i++) {
 		d->plans[i].old = worker_swap_plan(d->workers[i], d->plans[i].spare);
 		worker_stop(d->workers[i]);
@@ -533,6 +648,7 @@ void daemon_free(struct daemon *d)
 	for (uint32_t i = 0; d->ports && i < d->conf->n_ports; i++) {
 		watches_drop(&d->ports[i].watches);
 		port_free(d->ports[i].port);
+		free(d->ports[i].seats);
 	}
 	for (uint32_t i = 0; d->nics && i < d->conf->n_nics; i++)
 		daemon_close_nic(&d->nics[i]);

@@ -6,9 +6,11 @@
  * Whenever a ring or a nic comes or goes it works out each worker's plan anew, publishes all plans,
  * waits until no worker uses the old ones, and frees them.
  *
- * Who serves what is fixed by number, so that frames of one flow stay in order and on one CPU:
- * queue k of every nic belongs to worker k modulo the number of workers; queue pair i of port p to
- * worker p + i, likewise.
+ * Who serves what begins by number: queue k of every nic belongs to worker k modulo the number of
+ * workers; queue pair i of port p to worker p + i, likewise, or to the worker that the port names.
+ * A worker that has too much to do gives sources to others (balance.h). A source that moves is in
+ * nobody's plan for a moment: the old worker is out of it before the new one begins, so its frames
+ * stay in order and none is lost.
  */
 #ifndef DAEMON_H
 #define DAEMON_H
@@ -19,7 +21,9 @@
 #include "worker.h"
 
 #define DAEMON_TAP_COUNTERS STEER_MAX_QUEUES /* where the group tap counts, after the queues */
+#define DAEMON_NOBODY       UINT32_MAX       /* worker of a source that is on its way */
 
+struct balance;
 struct daemon_watch; /* a descriptor that may wake a worker */
 
 struct daemon_watches {
@@ -28,9 +32,17 @@ struct daemon_watches {
 	struct daemon_watch *watch;
 };
 
+/* Where a source is served. */
+struct daemon_seat {
+	uint32_t worker;
+	uint64_t moved_ms; /* CLOCK_MONOTONIC of its last move, 0: never */
+	uint64_t busy_ns;  /* balance.c: what it had cost at the last look */
+};
+
 struct daemon_nic {
 	struct nic *nic;
 	struct nic_counters *counters; /* STEER_MAX_QUEUES + 1 */
+	struct daemon_seat seats[STEER_MAX_QUEUES];
 	struct daemon_watches watches;
 };
 
@@ -42,6 +54,7 @@ struct daemon_plan {
 
 struct daemon_port {
 	struct port *port;
+	struct daemon_seat *seats; /* of its queue pairs */
 	struct daemon_watches watches;
 };
 
@@ -54,7 +67,9 @@ struct daemon {
 	struct daemon_plan *plans; /* one per worker */
 	struct daemon_nic *nics;
 	struct daemon_port *ports;
-	bool ready; /* everything is made; before that, changes only collect */
+	struct balance *balance; /* NULL: sources stay where they are */
+	_Atomic bool overloaded; /* a worker is; told by itself */
+	bool ready;              /* everything is made; before that, changes only collect */
 };
 
 /**
@@ -69,10 +84,21 @@ int daemon_new(const struct conf *conf, struct loop *loop, struct daemon **ret_d
 /** daemon_free() - close ports, nics and workers; steering stays in the kernel. Takes NULL. */
 void daemon_free(struct daemon *daemon);
 
-/** daemon_worker_of_queue() - worker that serves queue @queue of any nic */
-uint32_t daemon_worker_of_queue(const struct daemon *daemon, uint32_t queue);
+/** daemon_worker_of_queue() - worker that serves queue @queue of nic @nic */
+uint32_t daemon_worker_of_queue(const struct daemon *daemon, uint32_t nic, uint32_t queue);
 
 /** daemon_worker_of_ring() - worker that serves transmit ring @ring of port @port */
 uint32_t daemon_worker_of_ring(const struct daemon *daemon, uint32_t port, uint32_t ring);
+
+/**
+ * daemon_move_ring() - let worker @to serve transmit ring @ring of port @port from now on
+ * daemon_move_queue() - the same with queue @queue of nic @nic
+ *
+ * Frames stay in order, on the wire too: before a port's frames take another queue of its nic,
+ * those on the old one have left, or DAEMON_DRAIN_MS are over.
+ */
+#define DAEMON_DRAIN_MS 20
+void daemon_move_ring(struct daemon *daemon, uint32_t port, uint32_t ring, uint32_t to);
+void daemon_move_queue(struct daemon *daemon, uint32_t nic, uint32_t queue, uint32_t to);
 
 #endif

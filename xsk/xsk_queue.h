@@ -259,6 +259,18 @@ static always_inline bool xsk_tx_waiting(const struct xsk_queue *q)
 	       q->tx.cached_prod - q->n_tx_held;
 }
 
+/** xsk_tx_mark() - how many frames were published so far. Any thread. */
+static inline uint32_t xsk_tx_mark(const struct xsk_queue *q)
+{
+	return __atomic_load_n(q->tx.producer, __ATOMIC_ACQUIRE);
+}
+
+/** xsk_tx_passed() - has the kernel finished as many frames as that? Any thread. */
+static inline bool xsk_tx_passed(const struct xsk_queue *q, uint32_t mark)
+{
+	return (int32_t)(__atomic_load_n(q->comp.producer, __ATOMIC_ACQUIRE) - mark) >= 0;
+}
+
 /**
  * xsk_tx_flush() - publish what was submitted and wake the kernel where it asks for it
  *

@@ -74,8 +74,9 @@ void print_nics(const json_t *result, FILE *out)
 
 void print_workers(const json_t *result, FILE *out)
 {
-	static const char *const heads[] = {">ID",     ">CPU",    ">TID",    "STATE",  ">CPU-TIME",
-	                                    ">SLEEPS", ">FRAMES", ">BURSTS", "SERVES", NULL};
+	static const char *const heads[] = {">ID",     ">CPU",      ">TID",    "STATE",
+	                                    ">BUSY%",  ">CPU-TIME", ">SLEEPS", ">FRAMES",
+	                                    ">BURSTS", "SERVES",    NULL};
 	struct table *t = table_new(heads);
 	const json_t *w;
 	size_t i;
@@ -86,6 +87,7 @@ void print_workers(const json_t *result, FILE *out)
 		table_add(t, "%s", field_count(w, "cpu"));
 		table_add(t, "%s", field_count(w, "tid"));
 		table_add(t, "%s", field_text(w, "state"));
+		table_add(t, "%s", field_count(w, "load"));
 		table_add(t, "%.3fs", (double)field_int(w, "cpu_time_us") / 1e6);
 		table_add(t, "%s", field_count(w, "sleeps"));
 		table_add(t, "%s", field_count(w, "frames"));
@@ -128,6 +130,11 @@ void print_methods(const json_t *result, FILE *out)
 		table_add(t, "%s", field_text(m, "help"));
 	}
 	table_print(t, out, 0);
+}
+
+void print_moved(const json_t *result, FILE *out)
+{
+	fprintf(out, "served by worker %s\n", field_count(result, "worker"));
 }
 
 void print_version(const json_t *result, FILE *out)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* main.c - command line of vhost-xdpctl */
+#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ struct options {
 enum verb_arg {
 	ARG_NONE,
 	ARG_PARAM, /* optional; a parameter of the method */
-	ARG_PICK,  /* required; the entry of the result's list with that name */
+	ARG_PICK,  /* required; the entry of the result's list with that name, or that id */
+	ARG_MOVE,  /* three: name, queue and worker, parameters of the method */
 };
 
 struct verb {
@@ -37,17 +39,27 @@ static const struct verb verbs[] = {
 	{"stats", NULL, "stats", ARG_PARAM, "port", print_stats, "counters and drops by reason"},
 	{"port", "list", "port.list", ARG_NONE, NULL, print_ports, "ports, one a line"},
 	{"port", "show", "port.list", ARG_PICK, "ports", print_port, "one port in full"},
+	{"port", "move", "port.move", ARG_MOVE, NULL, print_moved, "serve it by another worker"},
 	{"mac", "list", "mac.list", ARG_NONE, NULL, print_macs, "addresses and their ports"},
 	{"nic", "list", "nic.list", ARG_NONE, NULL, print_nics, "nics, one a line"},
 	{"nic", "show", "nic.list", ARG_PICK, "nics", print_nic, "one nic in full"},
+	{"nic", "move", "nic.move", ARG_MOVE, NULL, print_moved, "serve it by another worker"},
 	{"worker", "list", "worker.list", ARG_NONE, NULL, print_workers, "workers, one a line"},
+	{"worker", "show", "worker.list", ARG_PICK, "workers", print_worker, "one worker in full"},
 	{"version", NULL, "version", ARG_NONE, NULL, print_version, "the daemon's version"},
 	{"methods", NULL, "rpc.methods", ARG_NONE, NULL, print_methods, "what the socket answers"},
 };
 
 static const char *verb_arg_text(const struct verb *v)
 {
-	return v->arg == ARG_PICK ? " NAME" : v->arg == ARG_PARAM ? " [PORT]" : "";
+	static const char *const texts[] = {
+		[ARG_NONE] = "",
+		[ARG_PARAM] = " [PORT]",
+		[ARG_PICK] = " NAME",
+		[ARG_MOVE] = " NAME QUEUE WORKER",
+	};
+
+	return texts[v->arg];
 }
 
 static void usage(FILE *out)
@@ -63,9 +75,9 @@ static void usage(FILE *out)
 
 		snprintf(text, sizeof(text), "%s%s%s%s", v->noun, v->verb ? " " : "",
 		         v->verb ? v->verb : "", verb_arg_text(v));
-		fprintf(out, "  %-18s  %s\n", text, v->help);
+		fprintf(out, "  %-27s  %s\n", text, v->help);
 	}
-	fputs("  help                this text\n"
+	fputs("  help                         this text\n"
 	      "\n"
 	      "  -j, --json          print the answer as JSON\n"
 	      "  -p, --pretty        as JSON with indentation\n"
@@ -130,7 +142,7 @@ static const struct verb *find_verb(const char *noun, const char *text)
 	return NULL;
 }
 
-/* Takes over @result. Return: a new reference to its entry named @name, or NULL. */
+/* Takes over @result. Return: a new reference to its entry named @name, or numbered so, or NULL. */
 static json_t *pick(json_t *result, const struct verb *v, const char *name)
 {
 	json_t *item, *found = NULL;
@@ -140,7 +152,7 @@ static json_t *pick(json_t *result, const struct verb *v, const char *name)
 	{
 		const char *its = json_string_value(json_object_get(item, "name"));
 
-		if (its && !strcmp(its, name))
+		if (its ? !strcmp(its, name) : !strcmp(field_count(item, "id"), name))
 			found = json_incref(item);
 	}
 	json_decref(result);
@@ -149,20 +161,49 @@ static json_t *pick(json_t *result, const struct verb *v, const char *name)
 	return found;
 }
 
-static int run(const struct verb *v, const char *arg, const struct options *o)
+static bool parse_number(const char *text, json_int_t *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtol(text, &end, 10);
+	if (*text && !*end && !errno && *ret >= 0)
+		return true;
+	fprintf(stderr, "vhost-xdpctl: '%s' is no number\n", text);
+	return false;
+}
+
+/* What the method gets from the arguments. Return: 0, or the exit status after saying why. */
+static int make_params(const struct verb *v, char **args, json_t **ret_params)
+{
+	json_int_t queue, worker;
+
+	if (v->arg == ARG_MOVE) {
+		if (!parse_number(args[1], &queue) || !parse_number(args[2], &worker))
+			return EXIT_USAGE;
+		*ret_params = json_pack("{s:s,s:I,s:I}", "name", args[0], "queue", queue, "worker",
+		                        worker);
+	} else if (v->arg == ARG_PARAM && args[0]) {
+		*ret_params = json_pack("{s:s}", v->arg_name, args[0]);
+	} else {
+		return 0;
+	}
+	if (*ret_params)
+		return 0;
+	fprintf(stderr, "vhost-xdpctl: '%s' is not UTF-8\n", args[0]);
+	return EXIT_USAGE;
+}
+
+static int run(const struct verb *v, char **args, const struct options *o)
 {
 	json_t *params = NULL, *result;
+	int status = make_params(v, args, &params);
 
-	if (arg && v->arg == ARG_PARAM) {
-		params = json_pack("{s:s}", v->arg_name, arg);
-		if (!params) {
-			fprintf(stderr, "vhost-xdpctl: '%s' is not UTF-8\n", arg);
-			return EXIT_USAGE;
-		}
-	}
+	if (status)
+		return status;
 	result = xdpctl_call(o->socket, v->method, params);
 	if (result && v->arg == ARG_PICK)
-		result = pick(result, v, arg);
+		result = pick(result, v, args[0]);
 	if (!result)
 		return EXIT_DAEMON;
 	if (o->json) {
@@ -219,11 +260,38 @@ static int parse_options(int argc, char **argv, struct options *o)
 	return -1;
 }
 
+/* Are there as many arguments as the verb takes? */
+static bool check_args(const struct verb *v, char **args)
+{
+	static const struct {
+		size_t min, max;
+	} counts[] = {[ARG_NONE] = {0, 0},
+	              [ARG_PARAM] = {0, 1},
+	              [ARG_PICK] = {1, 1},
+	              [ARG_MOVE] = {3, 3}};
+	size_t n = 0;
+
+	while (args[n] && n < counts[v->arg].max)
+		n++;
+	if (args[n]) {
+		fprintf(stderr, "vhost-xdpctl: unexpected argument '%s'\n", args[n]);
+		return false;
+	}
+	if (n >= counts[v->arg].min)
+		return true;
+	if (v->arg == ARG_MOVE)
+		fprintf(stderr, "vhost-xdpctl: %s %s needs%s\n", v->noun, v->verb,
+		        verb_arg_text(v));
+	else
+		fprintf(stderr, "vhost-xdpctl: %s %s needs a name\n", v->noun, v->verb);
+	return false;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o;
 	const struct verb *v;
-	const char *noun, *arg;
+	const char *noun;
 	int status = parse_options(argc, argv, &o);
 
 	if (status >= 0)
@@ -243,15 +311,5 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	if (*argv && v->verb)
 		argv++;
-	arg = *argv;
-	if (arg && (v->arg == ARG_NONE || argv[1])) {
-		fprintf(stderr, "vhost-xdpctl: unexpected argument '%s'\n",
-		        v->arg == ARG_NONE ? arg : argv[1]);
-		return EXIT_USAGE;
-	}
-	if (!arg && v->arg == ARG_PICK) {
-		fprintf(stderr, "vhost-xdpctl: %s %s needs a name\n", v->noun, v->verb);
-		return EXIT_USAGE;
-	}
-	return run(v, arg, &o);
+	return check_args(v, argv) ? run(v, argv, &o) : EXIT_USAGE;
 }

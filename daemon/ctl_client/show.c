@@ -178,12 +178,15 @@ void print_nic(const json_t *nic, FILE *out)
 	print_nic_queues(nic, out);
 }
 
-static void print_worker(const json_t *w, FILE *out)
+void print_worker(const json_t *w, FILE *out)
 {
-	fprintf(out, "  worker %s on CPU %s (tid %s): %s, %.3f s of CPU, %s frames, %s sleeps\n",
+	fprintf(out,
+	        "  worker %s on CPU %s (tid %s): %s, busy %s %%, %.3f s of CPU, %s frames, %s "
+	        "sleeps\n",
 	        field_count(w, "id"), field_count(w, "cpu"), field_count(w, "tid"),
-	        field_text(w, "state"), (double)field_int(w, "cpu_time_us") / 1e6,
-	        field_count(w, "frames"), field_count(w, "sleeps"));
+	        field_text(w, "state"), field_count(w, "load"),
+	        (double)field_int(w, "cpu_time_us") / 1e6, field_count(w, "frames"),
+	        field_count(w, "sleeps"));
 	fputs("    serves ", out);
 	print_list(json_object_get(w, "queues"), out);
 }

@@ -61,6 +61,8 @@ void print_stats(const json_t *result, FILE *out);
 void print_show(const json_t *result, FILE *out);
 void print_port(const json_t *port, FILE *out); /* one port in full */
 void print_nic(const json_t *nic, FILE *out);   /* one nic in full */
+void print_worker(const json_t *worker, FILE *out);
+void print_moved(const json_t *result, FILE *out);
 
 /** print_drops() - "no-buffer 12, no-guest 3", the reasons that are not 0; Return: whether any */
 bool print_drops(const json_t *drops, const char *head, FILE *out);

@@ -134,6 +134,7 @@ static void test_minimal(void **state)
 	assert_string_equal(c->control_socket, "/run/vhost-xdp/control.sock");
 	assert_string_equal(c->pin_dir, "/sys/fs/bpf/vhost-xdp");
 	assert_int_equal(c->busy_poll_us, 50);
+	assert_int_equal(c->placement, CONF_PLACEMENT_AUTO);
 	assert_int_equal(c->n_workers, 1);
 	assert_int_equal(c->workers[0].cpu, 0);
 	assert_int_equal(c->n_nics, 1);
@@ -171,6 +172,7 @@ static void test_minimal(void **state)
 	assert_null(c->ports[0].socket_group);
 	assert_int_equal(c->ports[0].socket_mode, 0660);
 	assert_true(c->ports[0].features_mask == UINT64_MAX);
+	assert_int_equal(c->ports[0].worker_cpu, -1);
 	assert_int_equal(c->ports[0].line, 9);
 	assert_int_equal(c->ports[0].column, 11);
 	conf_free(c);
@@ -181,6 +183,7 @@ static void test_every_key(void **state)
 	struct conf *c = load("control-socket: /run/other.sock\n"
 	                      "pin-dir: /sys/fs/bpf/other\n"
 	                      "busy-poll-us: 0\n"
+	                      "placement: static\n"
 	                      "workers: [{cpu: 1}, {cpu: 0x2}]\n"
 	                      "nics:\n"
 	                      "  - name: enp2s0\n"
@@ -215,6 +218,7 @@ static void test_every_key(void **state)
 	                      "    socket-group: root\n"
 	                      "    socket-mode: 0600\n"
 	                      "    features-mask: 0xfffffffffffeffff\n"
+	                      "    worker: 2\n"
 	                      "  - {name: b, socket: /run/b, listen: false, nic: veth0}\n");
 	const struct conf_port *p = &c->ports[0];
 
@@ -224,6 +228,8 @@ static void test_every_key(void **state)
 	assert_int_equal(c->busy_poll_us, 0);
 	assert_int_equal(c->n_workers, 2);
 	assert_int_equal(c->workers[1].cpu, 2);
+	assert_int_equal(c->placement, CONF_PLACEMENT_STATIC);
+	assert_int_equal(p->worker_cpu, 2);
 	assert_int_equal(c->nics[0].miss, CONF_MISS_REDIRECT);
 	assert_string_equal(c->nics[0].redirect_to, "ovs0");
 	assert_int_equal(c->nics[0].no_daemon, CONF_MISS_PASS);

@@ -129,6 +129,8 @@ static const struct row {
                                     "(it must begin with '/')"},
 	{"busy-poll-us: 1000001\n" WN,
          "main.yaml:1:15: busy-poll-us: 1000001 is not between 0 and 1000000"},
+	{"placement: everywhere\n" WN,
+         "main.yaml:1:12: placement: expected auto or static, found 'everywhere'"},
 
 	/* workers */
 	{"workers: [{cpu: 2000}]\n" N, "main.yaml:1:17: cpu: 2000 is not between 0 and 1023"},
@@ -206,6 +208,8 @@ static const struct row {
 	{WNP "    queues: 129\n", "main.yaml:11:13: queues: 129 is not between 1 and 128"},
 	{WNP "    mtu: 67\n", "main.yaml:11:10: mtu: 67 is not between 68 and 65535"},
 	{WNP "    mtu: 65536\n", "main.yaml:11:10: mtu: 65536 is not between 68 and 65535"},
+	{WNP "    worker: 7\n",
+         "main.yaml:11:13: worker: no worker is on CPU 7, see the list of workers"},
 	{WNP "    features-mask: 0x10000000000000000\n",
          "main.yaml:11:20: features-mask: expected a whole number, found '0x10000000000000000'"},
 	{WNP "    socket-mode: 660\n    listen: false\n",

@@ -24,6 +24,9 @@ static char dir[] = "/tmp/vx-test-xdpctl-XXXXXX";
 static char path[64];
 static int listener;
 
+#define MOVE(method, name)                                                                         \
+	"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"" method "\",\"params\":{\"name\":\"" name     \
+	"\",\"queue\":1,\"worker\":0}}\n"
 #define REQUEST(method) "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"" method "\"}\n"
 #define RESULT(json)    "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":" json "}\n"
 
@@ -56,13 +59,18 @@ static int listener;
 	"\"verdicts\":{\"guest\":{\"frames\":10,\"bytes\":640}},\"drops\":{\"no-port\":4}}"
 
 #define WORKER_A                                                                                   \
-	"{\"id\":0,\"cpu\":1,\"tid\":99,\"state\":\"sleeping\",\"cpu_time_us\":1234567,"           \
+	"{\"id\":0,\"cpu\":1,\"tid\":99,\"state\":\"sleeping\",\"load\":12,"                       \
+	"\"cpu_time_us\":1234567,"                                                                 \
 	"\"sleeps\":8,\"bursts\":3,\"frames\":20,\"queues\":[\"nic n0 q0\",\"port a q0\"]}"
 
 #define SHOW                                                                                       \
 	"{\"version\":\"0.1\",\"pid\":42,\"uptime_s\":59,\"config\":\"/etc/x.yaml\","              \
 	"\"control_socket\":\"/run/c\",\"pin_dir\":\"/sys/fs/bpf/x\",\"busy_poll_us\":50,"         \
 	"\"workers\":[" WORKER_A "],\"nics\":[" NIC_A "],\"ports\":[" PORT_A "]}"
+
+#define WORKER_TEXT                                                                                \
+	"  worker 0 on CPU 1 (tid 99): sleeping, busy 12 %, 1.235 s of CPU, 20 frames, 8 sleeps\n" \
+	"    serves nic n0 q0, port a q0\n"
 
 #define NIC_TEXT                                                                                   \
 	"  nic n0: steered, up\n"                                                                  \
@@ -129,14 +137,21 @@ static const struct row {
          "n0    steered  up     native  copy       1  veth    02:00:00:00:00:ff  1500  -\n"},
 	{"nic show n0", REQUEST("nic.list"), RESULT("{\"nics\":[" NIC_A "]}"), 0, NIC_TEXT},
 	{"w", REQUEST("worker.list"), RESULT("{\"workers\":[" WORKER_A "]}"), 0,
-         "ID  CPU  TID  STATE     CPU-TIME  SLEEPS  FRAMES  BURSTS  SERVES\n"
-         " 0    1   99  sleeping    1.235s       8      20       3  nic n0 q0 +1\n"},
+         "ID  CPU  TID  STATE     BUSY%  CPU-TIME  SLEEPS  FRAMES  BURSTS  SERVES\n"
+         " 0    1   99  sleeping     12    1.235s       8      20       3  nic n0 q0 +1\n"},
+	{"worker show 0", REQUEST("worker.list"), RESULT("{\"workers\":[" WORKER_A "]}"), 0,
+         WORKER_TEXT},
+	{"worker show 1", REQUEST("worker.list"), RESULT("{\"workers\":[" WORKER_A "]}"), 1,
+         "vhost-xdpctl: there is no worker '1'\n"},
+	{"port move a 1 0", MOVE("port.move", "a"), RESULT("{\"worker\":0}"), 0,
+         "served by worker 0\n"},
+	{"nic move n0 1 0", MOVE("nic.move", "n0"), RESULT("{\"worker\":0}"), 0,
+         "served by worker 0\n"},
 	{"show", REQUEST("show"), RESULT(SHOW), 0,
          "vhost-xdpd 0.1, pid 42, up 59s\n"
          "  configuration /etc/x.yaml\n"
-         "  control socket /run/c, pins in /sys/fs/bpf/x, busy poll 50 us\n"
-         "  worker 0 on CPU 1 (tid 99): sleeping, 1.235 s of CPU, 20 frames, 8 sleeps\n"
-         "    serves nic n0 q0, port a q0\n" NIC_TEXT PORT_TEXT},
+         "  control socket /run/c, pins in /sys/fs/bpf/x, busy poll 50 us\n" WORKER_TEXT NIC_TEXT
+                 PORT_TEXT},
 	{"stats", REQUEST("stats"), RESULT("{\"ports\":[" PORT_A "],\"nics\":[" NIC_A "]}"), 0,
          "PORT  TO-GUEST  BYTES  DROPS  FROM-GUEST  BYTES  DROPS\n"
          "a            5    300     12           0      0      3\n"
@@ -185,6 +200,9 @@ static const struct row {
 	{"port zap", NULL, NULL, 2,
          "vhost-xdpctl: unknown verb 'zap' for port, see vhost-xdpctl help\n"},
 	{"port show", NULL, NULL, 2, "vhost-xdpctl: port show needs a name\n"},
+	{"port move a", NULL, NULL, 2, "vhost-xdpctl: port move needs NAME QUEUE WORKER\n"},
+	{"port move a 0 1 2", NULL, NULL, 2, "vhost-xdpctl: unexpected argument '2'\n"},
+	{"port move a x 1", NULL, NULL, 2, "vhost-xdpctl: 'x' is no number\n"},
 	{"port list a", NULL, NULL, 2, "vhost-xdpctl: unexpected argument 'a'\n"},
 	{"stats a b", NULL, NULL, 2, "vhost-xdpctl: unexpected argument 'b'\n"},
 	{"show all", NULL, NULL, 2, "vhost-xdpctl: unexpected argument 'all'\n"},
@@ -334,9 +352,11 @@ static void test_long_answer(void **state)
 /* The usage lists each verb; help is not an error, no verb is. */
 static void test_usage(void **state)
 {
-	static const char *const words[] = {"  show ",           "  stats [PORT] ", "  port list ",
-	                                    "  port show NAME ", "  mac list ",     "  nic list ",
-	                                    "  worker list ",    "  version ",      "  help "};
+	static const char *const words[] = {"  show ",        "  stats [PORT] ",
+	                                    "  port list ",   "  port show NAME ",
+	                                    "  mac list ",    "  nic list ",
+	                                    "  worker list ", "  version ",
+	                                    "  help ",        "  nic move NAME QUEUE WORKER "};
 	char output[8192];
 	int fds[2], status;
 	ssize_t n;
