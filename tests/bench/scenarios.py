@@ -136,7 +136,7 @@ def round_trip(_o, layout):
 def after_idle(_o, layout):
     if layout == "split":
         yield _pair(layout, "", 64, group="idle", mode="idle", title="after 5 to 15 ms of silence",
-                    metrics=FIRST, realtime=False, length=8)
+                    metrics=FIRST, realtime=False, length=10)
 
 
 RATES = (1_000, 10_000, 100_000, 1_000_000)
