@@ -1,0 +1,114 @@
+#!/usr/bin/python3 -B
+# SPDX-License-Identifier: BSD-2-Clause
+"""compare.py [options] NAME=VHOST-XDPD... [testpmd] -- MODE...: builds of the daemon, side by side
+
+To try a change of the hot path: samples of each build in turn, guest to guest, quantiles for each.
+A MODE is what vbench is asked for, one argument each:
+
+    tests/bench/compare.py old=/tmp/old/vhost-xdpd new=build/release/daemon/vhost-xdpd testpmd \\
+        -- lat 'pair --size 1518 --touch'
+"""
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(REPO / "tests/lib"), str(REPO / "tests/bench")]
+
+from backends import GUEST_MAC  # noqa: E402
+from stages import Stage, ports_of  # noqa: E402
+from vx import base  # noqa: E402
+from vx.daemon import Daemon  # noqa: E402
+from vx.peers import Hugepages, Testpmd  # noqa: E402
+
+HUGEPAGES = 600  # of 2 MiB, for testpmd
+
+
+class Builds(Stage):
+    """Two guests on each back end, all on one CPU."""
+
+    realtime = True
+
+    def _start(self):
+        for name, program in self.peers:
+            folder = self.workdir / name
+            folder.mkdir()
+            sockets = [folder / "vm0", folder / "vm1"]
+            if program:
+                back_end = Daemon(folder, None, [{"name": "inner", "mode": "internal"}],
+                                  ports_of(sockets, "inner"), workers=[{"cpu": self.cpu}])
+                back_end.program = program
+            else:
+                vdevs = [f"net_vhost{i},iface={s}" for i, s in enumerate(sockets)]
+                back_end = Testpmd(folder, vdevs, cpu=self.cpu, huge=True)
+            self._add(back_end).start()
+            self._join(name, sockets, back_end.process)
+
+
+def vbench(program, *argv):
+    done = subprocess.run([str(a) for a in (program, *argv)], text=True, stdout=subprocess.PIPE,
+                          timeout=60, preexec_fn=base.die_with_parent)
+    return json.loads(done.stdout)
+
+
+def sample(o, backend, mode):
+    sockets = [a for s in backend.sockets for a in ("--socket", s)]
+    backend.resume()
+    try:
+        found = vbench(o.vbench, "--cpu", o.cpus[1], "--fifo", "--ms", o.ms, "--warmup-ms", 50,
+                       "--mac", GUEST_MAC, *sockets, *mode.split())
+    finally:
+        backend.pause()
+    return found.get("p50_ns") or found.get("delivered_mpps")
+
+
+def quantiles(values):
+    values = sorted(v for v in values if v)
+    if not values:
+        return "no sample"
+    return "  ".join(f"{q:.0%} {values[int(q * (len(values) - 1))]:8.1f}"
+                     for q in (0, 0.25, 0.5, 0.75, 1))
+
+
+def back_end(text):
+    name, equals, program = text.partition("=")
+    if not equals and name != "testpmd":
+        raise argparse.ArgumentTypeError(f"{text}: neither NAME=PROGRAM nor testpmd")
+    return name, Path(program).resolve() if equals else None
+
+
+def arguments():
+    if "--" not in sys.argv:
+        sys.argv.append("--")
+    at = sys.argv.index("--")
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--reps", type=int, default=15, help="samples of each (15)")
+    p.add_argument("--ms", type=int, default=60, help="length of a sample (60)")
+    p.add_argument("--cpus", default="0,1", help="CPUs of back ends and front end (0,1)")
+    p.add_argument("--vbench", type=Path, default=REPO / "build/release/tests/bench/vbench")
+    p.add_argument("back_ends", nargs="+", type=back_end, metavar="NAME=PROGRAM")
+    o = p.parse_args(sys.argv[1:at])
+    o.modes = sys.argv[at + 1:] or ["pair"]
+    o.cpus = [int(c) for c in o.cpus.split(",")]
+    return o
+
+
+def main():
+    o = arguments()
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="vxcmp") as folder, \
+            Hugepages(HUGEPAGES if ("testpmd", None) in o.back_ends else 0), \
+            Builds(folder, o.cpus[0], o.back_ends, print) as stage:
+        for _ in range(o.reps):
+            for mode in o.modes:
+                for backend in stage.backends:
+                    found.setdefault((mode, backend.name), []).append(sample(o, backend, mode))
+    for (mode, name), values in found.items():
+        print(f"{mode:28}  {name:12}  {quantiles(values)}")
+
+
+main()
