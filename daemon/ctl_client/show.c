@@ -30,37 +30,27 @@ static void print_way(const json_t *port, const char *key, const char *name, FIL
 	print_drops(json_object_get(way, "drops"), "      dropped: ", out);
 }
 
+static const char *ring_state(const json_t *ring, const char *key)
+{
+	return !field_true(ring, key)        ? "stopped"
+	       : field_true(ring, "enabled") ? "running"
+	                                     : "disabled";
+}
+
 static void print_rings(const json_t *port, FILE *out)
 {
-	static const char *const heads[] = {">RING",  "KIND",   "STATE",   ">SIZE",
-	                                    ">AVAIL", ">USED",  ">WORKER", ">FRAMES",
-	                                    ">BYTES", ">CALLS", "FAULT",   NULL};
-	const json_t *rings = json_object_get(port, "queues"), *r;
-	struct table *t;
-	size_t i;
+	static const struct column columns[] = {
+		{">RING", field_count, "index"},    {"KIND", field_text, "kind"},
+		{"STATE", ring_state, "started"},   {">SIZE", field_count, "size"},
+		{">AVAIL", field_count, "avail"},   {">USED", field_count, "used"},
+		{">WORKER", field_count, "worker"}, {">FRAMES", field_count, "frames"},
+		{">BYTES", field_count, "bytes"},   {">CALLS", field_count, "calls"},
+		{"FAULT", field_text, "fault"},     {NULL, NULL, NULL},
+	};
+	const json_t *rings = json_object_get(port, "queues");
 
-	if (!json_array_size(rings))
-		return;
-	t = table_new(heads);
-	json_array_foreach(rings, i, r)
-	{
-		const char *state = !field_true(r, "started")  ? "stopped"
-		                    : field_true(r, "enabled") ? "running"
-		                                               : "disabled";
-
-		table_add(t, "%s", field_count(r, "index"));
-		table_add(t, "%s", field_text(r, "kind"));
-		table_add(t, "%s", state);
-		table_add(t, "%s", field_count(r, "size"));
-		table_add(t, "%s", field_count(r, "avail"));
-		table_add(t, "%s", field_count(r, "used"));
-		table_add(t, "%s", field_count(r, "worker"));
-		table_add(t, "%s", field_count(r, "frames"));
-		table_add(t, "%s", field_count(r, "bytes"));
-		table_add(t, "%s", field_count(r, "calls"));
-		table_add(t, "%s", field_text(r, "fault"));
-	}
-	table_print(t, out, 4);
+	if (json_array_size(rings))
+		print_objects(rings, columns, out, 4);
 }
 
 void print_port(const json_t *port, FILE *out)
@@ -97,31 +87,20 @@ void print_port(const json_t *port, FILE *out)
 
 static void print_nic_queues(const json_t *nic, FILE *out)
 {
-	static const char *const heads[] = {">QUEUE",   ">WORKER", ">FROM-WIRE", ">BYTES",
-	                                    ">TO-WIRE", ">BYTES",  ">KICKS",     ">AGAIN",
-	                                    ">LOST",    ">ERROR",  ">YIELDS",    NULL};
+	static const struct column columns[] = {
+		{">QUEUE", field_count, "queue"},         {">WORKER", field_count, "worker"},
+		{">FROM-WIRE", field_count, "rx_frames"}, {">BYTES", field_count, "rx_bytes"},
+		{">TO-WIRE", field_count, "tx_frames"},   {">BYTES", field_count, "tx_bytes"},
+		{">KICKS", field_count, "kicks"},         {">AGAIN", field_count, "kick_again"},
+		{">LOST", field_count, "kick_lost"},      {">ERROR", field_count, "kick_error"},
+		{">YIELDS", field_count, "yields"},       {NULL, NULL, NULL},
+	};
 	const json_t *queues = json_object_get(nic, "queues"), *q;
-	struct table *t;
 	size_t i;
 
 	if (!json_array_size(queues))
 		return;
-	t = table_new(heads);
-	json_array_foreach(queues, i, q)
-	{
-		table_add(t, "%s", field_count(q, "queue"));
-		table_add(t, "%s", field_count(q, "worker"));
-		table_add(t, "%s", field_count(q, "rx_frames"));
-		table_add(t, "%s", field_count(q, "rx_bytes"));
-		table_add(t, "%s", field_count(q, "tx_frames"));
-		table_add(t, "%s", field_count(q, "tx_bytes"));
-		table_add(t, "%s", field_count(q, "kicks"));
-		table_add(t, "%s", field_count(q, "kick_again"));
-		table_add(t, "%s", field_count(q, "kick_lost"));
-		table_add(t, "%s", field_count(q, "kick_error"));
-		table_add(t, "%s", field_count(q, "yields"));
-	}
-	table_print(t, out, 4);
+	print_objects(queues, columns, out, 4);
 	json_array_foreach(queues, i, q)
 	{
 		char head[48];

@@ -53,6 +53,26 @@ struct table *table_new(const char *const *heads)
 	return t;
 }
 
+void print_objects(const json_t *list, const struct column *columns, FILE *out, int indent)
+{
+	const char *heads[TABLE_MAX_COLUMNS + 1] = {NULL};
+	const json_t *obj;
+	struct table *t;
+	size_t i;
+
+	for (i = 0; columns[i].head; i++) {
+		assert(i < TABLE_MAX_COLUMNS);
+		heads[i] = columns[i].head;
+	}
+	t = table_new(heads);
+	json_array_foreach(list, i, obj)
+	{
+		for (const struct column *c = columns; c->head; c++)
+			table_add(t, "%s", c->cell(obj, c->key));
+	}
+	table_print(t, out, indent);
+}
+
 void table_add(struct table *t, const char *fmt, ...)
 {
 	char *text;
@@ -95,6 +115,18 @@ static char *scratch(size_t *ret_size)
 	return bufs[next++ % ARRAY_SIZE(bufs)];
 }
 
+const char *text_of(const char *fmt, ...)
+{
+	size_t size;
+	char *buf = scratch(&size);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(buf, size, fmt, ap);
+	va_end(ap);
+	return buf;
+}
+
 const char *safe_text(const char *text)
 {
 	size_t size;
@@ -127,35 +159,26 @@ bool field_true(const json_t *obj, const char *key)
 const char *field_count(const json_t *obj, const char *key)
 {
 	const json_t *value = json_object_get(obj, key);
-	size_t size;
-	char *buf;
 
 	if (!json_is_integer(value))
 		return "-";
-	buf = scratch(&size);
-	snprintf(buf, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-	return buf;
+	return text_of("%" JSON_INTEGER_FORMAT, json_integer_value(value));
 }
 
 const char *field_since(const json_t *obj, const char *key)
 {
 	const json_t *value = json_object_get(obj, key);
 	unsigned long long s = (unsigned long long)json_integer_value(value);
-	size_t size;
-	char *buf;
 
 	if (!json_is_integer(value))
 		return "-";
-	buf = scratch(&size);
 	if (s < 60)
-		snprintf(buf, size, "%llus", s);
-	else if (s < 3600)
-		snprintf(buf, size, "%llum%02llus", s / 60, s % 60);
-	else if (s < 86400)
-		snprintf(buf, size, "%lluh%02llum", s / 3600, s / 60 % 60);
-	else
-		snprintf(buf, size, "%llud%02lluh", s / 86400, s / 3600 % 24);
-	return buf;
+		return text_of("%llus", s);
+	if (s < 3600)
+		return text_of("%llum%02llus", s / 60, s % 60);
+	if (s < 86400)
+		return text_of("%lluh%02llum", s / 3600, s / 60 % 60);
+	return text_of("%llud%02lluh", s / 86400, s / 3600 % 24);
 }
 
 const char *field_bytes(const json_t *obj, const char *key)
@@ -163,17 +186,32 @@ const char *field_bytes(const json_t *obj, const char *key)
 	static const char units[] = " KMGTPE";
 	const json_t *value = json_object_get(obj, key);
 	double v = (double)json_integer_value(value);
-	size_t size, unit = 0;
-	char *buf;
+	size_t unit = 0;
 
 	if (!json_is_integer(value))
 		return "-";
 	for (; v >= 1024 && unit + 2 < sizeof(units); unit++)
 		v /= 1024;
-	buf = scratch(&size);
-	if (unit)
-		snprintf(buf, size, "%.1f%c", v, units[unit]);
-	else
-		snprintf(buf, size, "%.0f", v);
-	return buf;
+	return unit ? text_of("%.1f%c", v, units[unit]) : text_of("%.0f", v);
+}
+
+const char *field_cpu(const json_t *obj, const char *key)
+{
+	return text_of("%.3fs", (double)field_int(obj, key) / 1e6);
+}
+
+const char *field_size(const json_t *obj, const char *key)
+{
+	return text_of("%zu", json_array_size(json_object_get(obj, key)));
+}
+
+const char *field_first(const json_t *obj, const char *key)
+{
+	const json_t *list = json_object_get(obj, key);
+	const char *first = json_string_value(json_array_get(list, 0));
+	size_t n = json_array_size(list);
+
+	if (!first)
+		return "-";
+	return n == 1 ? safe_text(first) : text_of("%s +%zu", safe_text(first), n - 1);
 }

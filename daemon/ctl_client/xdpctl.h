@@ -39,13 +39,29 @@ void table_add(struct table *t, const char *fmt, ...) printf_like(2, 3);
 /** table_print() - prints with @indent blanks in front, and frees */
 void table_print(struct table *t, FILE *out, int indent);
 
+/* A column of a table of objects: its head, as above, and how a field of them is shown in it */
+struct column {
+	const char *head; /* NULL: there are no more */
+	const char *(*cell)(const json_t *obj, const char *key);
+	const char *key;
+};
+
+/** print_objects() - a table with a row for each object of @list */
+void print_objects(const json_t *list, const struct column *columns, FILE *out, int indent);
+
 /* Fields of an object, as text for people; all take NULL objects. Valid until 8 calls later. */
 const char *field_text(const json_t *obj, const char *key);  /* string, else "-" */
 const char *field_count(const json_t *obj, const char *key); /* integer, else "-" */
 const char *field_since(const json_t *obj, const char *key); /* seconds as "3d4h", "5m06s" */
 const char *field_bytes(const json_t *obj, const char *key); /* "512.0M" */
+const char *field_cpu(const json_t *obj, const char *key);   /* microseconds as "1.235s" */
+const char *field_first(const json_t *obj, const char *key); /* list of texts: "a +2" */
+const char *field_size(const json_t *obj, const char *key);  /* how long a list is */
 json_int_t field_int(const json_t *obj, const char *key);    /* 0 if missing */
 bool field_true(const json_t *obj, const char *key);
+
+/** text_of() - a text made as printf() does, of up to 255 bytes; valid as above */
+const char *text_of(const char *fmt, ...) printf_like(1, 2);
 
 /** safe_text() - a peer's text without control characters; valid as above */
 const char *safe_text(const char *text);
