@@ -34,6 +34,7 @@
 
 #define WORKER_CLOCK_ROUNDS 16 /* of an idle worker, between two looks at the clock */
 #define WORKER_PUSH_ROUNDS  16 /* of a busy worker, between two looks at frames left behind */
+#define WORKER_DEAF_ROUNDS  64 /* with work, since the last sleep: there will not be one soon */
 #define WORKER_ANNOUNCES    64 /* that wait for the worker's next round */
 #define WORKER_RETRY_MS     1  /* sleep of a worker with frames that a nic did not take yet */
 #define WORKER_SAMPLE       61 /* rounds, of which one is timed */
@@ -83,7 +84,8 @@ struct worker {
 	/* The worker's own */
 	alignas(CACHE_LINE) uint64_t sigbus_events; /* as last told to the control thread */
 	uint32_t round;
-	bool look_everywhere; /* in the next round, also at rings that rest */
+	bool look_everywhere;              /* in the next round, also at rings that rest */
+	const struct worker_plan *deaf_to; /* only compared: whose nics cannot end a sleep now */
 	_Atomic uint32_t announce_out;
 	struct worker_times window_start;
 	_Atomic uint32_t window_load; /* of the last one that is over */
@@ -340,6 +342,35 @@ static bool worker_arm(struct worker *w, struct worker_plan *plan)
 	return more;
 }
 
+/*
+ * Whenever frames arrive at a nic queue that somebody waits for, the kernel asks our epoll set, on
+ * the CPU of who sends them, and frame by frame on a veth. A worker that is busy does not wait: it
+ * takes its queues out of the set, and puts them back before it sleeps.
+ *
+ * The control thread changes the set, too, when queues come, go or move. It takes a queue from a
+ * set after its worker has left the plan with that queue, so what is put back here never stays.
+ */
+static cold_noinline void worker_go_deaf(struct worker *w, const struct worker_plan *plan)
+{
+	for (uint32_t i = 0; i < plan->n_nics; i++)
+		worker_unwatch(w, plan->nics[i].q->rx_fd);
+	w->deaf_to = plan;
+}
+
+/* Returns false if the worker must not sleep, as it would not hear. */
+static bool worker_hear(struct worker *w, const struct worker_plan *plan)
+{
+	bool ok = true;
+
+	if (!w->deaf_to)
+		return true;
+	for (uint32_t i = 0; i < plan->n_nics; i++)
+		ok &= !worker_watch(w, plan->nics[i].q->rx_fd);
+	if (ok)
+		w->deaf_to = NULL;
+	return ok;
+}
+
 static void worker_sleep(struct worker *w, int timeout_ms)
 {
 	struct epoll_event events[16];
@@ -379,6 +410,8 @@ static void worker_loop(struct worker *w)
 			/* A guest that fell silent may have left frames that nobody flushes. */
 			if (!(++busy % WORKER_PUSH_ROUNDS))
 				worker_push_uplinks(w, plan);
+			if (!(busy % WORKER_DEAF_ROUNDS) && w->deaf_to != plan)
+				worker_go_deaf(w, plan);
 			continue;
 		}
 		if (plan->must_poll) {
@@ -396,8 +429,10 @@ static void worker_loop(struct worker *w)
 		if (clock_now_ns() - idle_since < patience_ns)
 			continue;
 		behind = worker_push_uplinks(w, plan) || w->fwd->blocked;
-		if (!worker_arm(w, plan))
-			worker_sleep(w, behind ? WORKER_RETRY_MS : -1);
+		if (!worker_hear(w, plan) || worker_arm(w, plan))
+			continue;
+		worker_sleep(w, behind ? WORKER_RETRY_MS : -1);
+		busy = 0;
 	}
 }
 
@@ -544,7 +579,10 @@ int worker_watch(struct worker *w, int fd)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
 
-	return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+	/* EEXIST: the worker has just put it back itself. */
+	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 && errno != EEXIST)
+		return -errno;
+	return 0;
 }
 
 void worker_unwatch(struct worker *w, int fd)

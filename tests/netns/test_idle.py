@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What an idle daemon costs: no CPU time, and little memory. And that it wakes up."""
-from contextlib import ExitStack
+import os
+import re
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +106,49 @@ def test_memory_does_not_grow(topo):
     grown = daemon.own_memory() - before
     print(f"{grown >> 10} KiB after 300 lives")
     assert grown < 512 << 10
+
+
+def waits_for(pid):
+    """What the daemon's only worker would be woken by: the links of the descriptors in its epoll
+    set. The control thread's set has timers in it."""
+    proc = Path(f"/proc/{pid}")
+    for path in (proc / "fdinfo").iterdir():
+        with suppress(FileNotFoundError):
+            fds = re.findall(r"^tfd:\s+(\d+)", path.read_text(), re.MULTILINE)
+            links = sorted(os.readlink(proc / "fd" / fd) for fd in fds)
+            if links and not any("timerfd" in link for link in links):
+                return links
+    raise AssertionError("no epoll set of a worker")
+
+
+def test_busy_worker_does_not_listen(topo, wire):
+    """Under load the nic's socket is in no epoll set; before the worker sleeps it is back."""
+    daemon = topo.daemon(1, **{"busy-poll-us": 500000}).start()
+
+    def worker():
+        return call(daemon, "show")["workers"][0]
+
+    def sleeping():
+        return wait_for(lambda: worker()["state"] == "sleeping", 10, "a sleeping worker")
+
+    def set_after_load(guest):
+        """None if the worker has slept meanwhile, as it may on a slow machine."""
+        before = worker()["sleeps"]
+        for i in range(100):
+            guest.transmit(frame(WIRE_MAC, guest_mac(0), i))
+        found = waits_for(daemon.pid)
+        return found if worker()["sleeps"] == before else None
+
+    with RawFrontEnd(topo.socket(0)).start() as guest:
+        guest.desc(0, 0, guest.buffer(9), 2048, DESC_WRITE)
+        guest.offer(0, 0)
+        guest.transmit(frame(WIRE_MAC, guest_mac(0)))
+        sleeping()
+        asleep = waits_for(daemon.pid)
+        busy = wait_for(lambda: set_after_load(guest), 30, "a worker that does not sleep")
+        gone = [link for link in asleep if link not in busy]
+        assert len(gone) == 1 and gone[0].startswith("socket:")
+        sleeping()
+        assert waits_for(daemon.pid) == asleep
+        wire.send(frame(guest_mac(0), WIRE_MAC))
+        guest.wait_used(0, 1)
