@@ -609,9 +609,12 @@ uint32_t fwd_from_nic(struct fwd *f, struct fwd_nic_source *src)
 			break;
 		}
 		struct xsk_frame fr = xsk_rx_frame(src->q, pos + i);
-		struct steer_meta meta = fwd_take_meta(fr.data);
 		struct port *port = fdb->dedicated;
+		struct steer_meta meta = {0};
 
+		/* A dedicated nic's program writes none; its line is not even looked at. */
+		if (!port)
+			meta = fwd_take_meta(fr.data);
 		bytes += fr.len;
 		if (likely(fr.len >= FWD_ETH_HLEN + 2)) {
 			uint64_t w0 = frame_load8(fr.data), w1 = frame_load8(fr.data + 8);
