@@ -30,9 +30,9 @@ class Backend:
     wire_end  (namespace, device) where frames from the wire are made; None
     """
 
-    def __init__(self, name, sockets, process, realtime, workers=""):
+    def __init__(self, name, sockets, process, realtime):
         self.name, self.sockets, self.process = name, sockets, process
-        self.realtime, self.workers = realtime, workers
+        self.realtime = realtime
         self.counter, self.wire_end = None, None
         wait_for(lambda: process.require_alive() and all(s.exists() for s in sockets), 15,
                  f"sockets of {name}")
@@ -53,9 +53,8 @@ class Backend:
 
     def _schedule(self, policy, priority):
         for task in self._tasks():
-            with suppress(OSError):  # it may just have ended
-                if (task / "comm").read_text().startswith(self.workers):
-                    os.sched_setscheduler(int(task.name), policy, os.sched_param(priority))
+            with suppress(ProcessLookupError):
+                os.sched_setscheduler(int(task.name), policy, os.sched_param(priority))
 
     def pause(self):
         if self.realtime:

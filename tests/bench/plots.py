@@ -7,7 +7,7 @@ from report import STATES
 from scenarios import GROUPS, OURS, OVS, TESTPMD
 
 BACKENDS = {OURS: "#2a6f97", TESTPMD: "#c9a227", OVS: "#8d6a9f"}
-DOTS = {"near": "#1b7837", "mid": "#f1a340", "far": "#b2182b", "single": "#333333", "mixed": "#999999",
+DOTS = {"twin": "#2166ac", "near": "#1b7837", "mid": "#f1a340", "far": "#b2182b", "single": "#333333", "mixed": "#999999",
         "busy": "#dddddd"}
 
 

@@ -47,6 +47,7 @@ def analysed(samples, argv=()):
 
 
 def test_state_of_a_sample():
+    assert bench.report.state_of(50, 50, 0.0) == "twin"
     assert bench.report.state_of(100, 120, 0.0) == "near"
     assert bench.report.state_of(100, 400, 0.0) == "mixed"
     assert bench.report.state_of(100, 120, 0.5) == "busy"
