@@ -3,18 +3,13 @@
 import pytest
 
 from vx import base
+from vx.iommu import behind_iommu
 from vx.topo import WIRE
 from vx.traffic import exercise
 
 PORTS = {"iommu": True}, {}
 GUESTS = None, {}
-DEVICE = "iommu_platform=on,ats=on,disable-legacy=on"
-ROWS = {
-    # The guest maps and unmaps each buffer, and waits for every invalidation.
-    "strict": ("caching-mode=on", "packed=off"),
-    # It keeps translations for a while, and then flushes all of them at once, the rings' too.
-    "lazy": ("caching-mode=off", "packed=on"),
-}
+ROWS = {"strict": "packed=off", "lazy": "packed=on"}
 REBIND = """
 dev=$(readlink /sys/class/net/{nic}/device)
 cd /sys/bus/virtio/drivers/virtio_net
@@ -23,17 +18,12 @@ ip link set {nic} up && ip addr add {ip} dev {nic}
 """
 
 
-def iommu(properties):
-    return ["-device", f"intel-iommu,intremap=off,device-iotlb=on,{properties}"]
-
-
 @pytest.mark.parametrize("name", ROWS)
 def test_linux_guest(lab, name):
     if base.sanitized() and name != "strict":
         pytest.skip("not in the subset for the sanitizer build")
-    properties, device = ROWS[name]
-    with lab.guest(0, machine="q35", first=iommu(properties), append="intel_iommu=on",
-                   device=f"{DEVICE},{device}") as vm:
+    device = ROWS[name]
+    with lab.guest(0, **behind_iommu(name, device)) as vm:
         vm.start()
         # The guest really uses it.
         assert vm.run(f"readlink /sys/class/net/{vm.nic()}/device/../iommu_group")

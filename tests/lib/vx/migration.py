@@ -87,11 +87,13 @@ def far_port(topo, i, **keys):
     return topo.port(i, socket=str(topo.workdir / f"far-vm{i}.sock"), **keys)
 
 
-def two_daemons(topo, n_ports=2, **keys):
-    """Both hosts serve the same guests."""
-    topo.near_vhost = topo.daemon(n_ports, **keys).start()
-    topo.far_vhost = topo.daemon(ports=[far_port(topo, i) for i in range(n_ports)], ns=topo.far,
-                                 **keys).start()
+def two_daemons(topo, n_ports=2, port=None, **keys):
+    """Both hosts serve the same guests. port: further keys of their ports"""
+    port = port or {}
+    topo.near_vhost = topo.daemon(ports=[topo.port(i, **port) for i in range(n_ports)],
+                                  **keys).start()
+    topo.far_vhost = topo.daemon(ports=[far_port(topo, i, **port) for i in range(n_ports)],
+                                 ns=topo.far, **keys).start()
 
 
 def incoming(topo, vm, far, **keys):
