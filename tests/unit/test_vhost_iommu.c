@@ -4,6 +4,7 @@
  * from a mapping of its own. Guest memory begins at the I/O virtual address IOVA, page by page with
  * the permissions in `perm`.
  */
+#include <fcntl.h>
 #include <sys/socket.h>
 #include "fake_fe.h"
 #include "vhost_ring.h"
@@ -29,7 +30,9 @@ static void give_channel(struct rig *rig)
 {
 	int sv[2];
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
+	/* Their end blocks: nobody else sees to it that they do not wait. */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	assert_int_equal(fcntl(sv[0], F_SETFL, O_NONBLOCK), 0);
 	if (channel >= 0)
 		close(channel);
 	channel = sv[0];
