@@ -278,15 +278,18 @@ static int helper_start(struct vhost_postcopy *pc, struct postcopy_helper *h)
 
 int vhost_postcopy_listen(struct vhost_postcopy *pc)
 {
-	while (pc->n_helpers < N_HELPERS) {
-		int err = helper_start(pc, &pc->helpers[pc->n_helpers]);
+	int err = 0;
 
-		/* One is enough. */
-		if (err < 0)
-			return pc->n_helpers ? 0 : err;
-		pc->n_helpers++;
+	/* The first helpers may be at work, and count, before the last one is there. */
+	pthread_mutex_lock(&pc->mutex);
+	while (pc->n_helpers < N_HELPERS && err == 0) {
+		err = helper_start(pc, &pc->helpers[pc->n_helpers]);
+		if (err == 0)
+			pc->n_helpers++;
 	}
-	return 0;
+	pthread_mutex_unlock(&pc->mutex);
+	/* One is enough. */
+	return pc->n_helpers ? 0 : err;
 }
 
 bool vhost_postcopy_is_listening(const struct vhost_postcopy *pc)
