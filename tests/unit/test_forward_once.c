@@ -28,12 +28,14 @@
 
 /* What the guests have laid out when the burst begins: one frame, for the second guest or the wire
  */
-enum scene { SHORT, LONG, CHAIN, INDIRECT, WIRE, N_SCENES };
+enum scene { SHORT, LONG, PAIR, CHAIN, PAIR_IN_TABLE, TABLE_OF_ONE, INDIRECT, WIRE, N_SCENES };
 
 static const struct {
 	const char *name;
 	uint32_t len; /* bytes of the frame: one receive buffer, or all of them */
-} scenes[] = {{"short", 72}, {"long", 200}, {"chain", 200}, {"indirect", 200}, {"wire", 200}};
+} scenes[] = {{"short", 72},     {"long", 200},         {"header and frame", 200},
+              {"chain", 200},    {"pair in table", 72}, {"table of one", 72},
+              {"indirect", 200}, {"wire", 200}};
 
 struct once {
 	struct fake_path *fp;
@@ -150,7 +152,7 @@ static void lay(void *arg)
 	enum scene scene = o->scene;
 	struct fp_port *a = &o->fp->ports[0], *b = &o->fp->ports[1];
 	struct vring_desc *table = (void *)fp_host(a, TABLE);
-	uint32_t len = 12 + scenes[scene].len;
+	uint32_t len = 12 + scenes[scene].len, first;
 	uint64_t at = frame_gpa(scene);
 	struct fp_ring *tx = &a->tx;
 
@@ -164,14 +166,24 @@ static void lay(void *arg)
 		         fp_desc(rx, END - (i / 2 + 1) * BUF_LEN, BUF_LEN, VRING_DESC_F_WRITE, 0));
 	}
 	switch (scene) {
+	case PAIR:
+		fp_desc(tx, at, 12, VRING_DESC_F_NEXT, 1);
+		fp_desc(tx, at + 12, len - 12, 0, 0);
+		break;
 	case CHAIN:
 		fp_desc(tx, at, 20, VRING_DESC_F_NEXT, 1);
 		fp_desc(tx, at + 20, 50, VRING_DESC_F_NEXT, 2);
 		fp_desc(tx, at + 70, len - 70, 0, 0);
 		break;
+	case TABLE_OF_ONE:
+		table[0] = (struct vring_desc){at, len, 0, 0};
+		fp_desc(tx, TABLE, sizeof(*table), VRING_DESC_F_INDIRECT, 0);
+		break;
+	case PAIR_IN_TABLE:
 	case INDIRECT:
-		table[0] = (struct vring_desc){at, 20, VRING_DESC_F_NEXT, 1};
-		table[1] = (struct vring_desc){at + 20, len - 20, 0, 0};
+		first = scene == INDIRECT ? 20 : 12;
+		table[0] = (struct vring_desc){at, first, VRING_DESC_F_NEXT, 1};
+		table[1] = (struct vring_desc){at + first, len - first, 0, 0};
 		fp_desc(tx, TABLE, 2 * sizeof(*table), VRING_DESC_F_INDIRECT, 0);
 		break;
 	default:
@@ -244,9 +256,16 @@ static void descriptors_of(struct once *o)
 	struct fp_port *a = &o->fp->ports[0];
 	struct vring_desc *table = (void *)fp_host(a, TABLE);
 
-	for (uint32_t i = 0; i < (o->scene == CHAIN ? 3 : 1); i++)
+	const uint32_t in_ring = o->scene == CHAIN ? 3 : o->scene == PAIR ? 2 : 1;
+	uint32_t in_table = 0;
+
+	if (o->scene == INDIRECT || o->scene == PAIR_IN_TABLE)
+		in_table = 2;
+	else if (o->scene == TABLE_OF_ONE)
+		in_table = 1;
+	for (uint32_t i = 0; i < in_ring; i++)
 		try_ring_desc(o, "transmit descriptor", &a->tx, i);
-	for (uint32_t i = 0; i < 2 && o->scene == INDIRECT; i++)
+	for (uint32_t i = 0; i < in_table; i++)
 		try_desc(o, "entry of an indirect table", &table[i], a->tx.slots);
 }
 
