@@ -15,7 +15,7 @@
  * worker that has it open, so "is it open?" is one load.
  *
  * Two shapes besides the single descriptor are common, and handled next to the loop: header and
- * frame apart, in the ring or in an indirect table (vhost_chain.h), and a frame that fills several
+ * frame apart, in the ring or in an indirect table (vhost_pair.h), and a frame that fills several
  * receive buffers (forward_merge.c). Whatever else there is, and every frame whose header is not
  * plain, goes through forward_slow.c: chains, VLAN tags, floods, drops. It makes the frame a list
  * of segments whose first 64 bytes were copied once, decides from that copy, and writes the list to

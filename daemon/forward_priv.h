@@ -7,6 +7,7 @@
 #include "forward.h"
 #include "frame_copy.h"
 #include "spin.h"
+#include "vhost_pair.h"
 #include "vhost_ring.h"
 
 /* Ethertypes of tags as they lie in memory, read little endian: 0x8100, 0x88a8, 0x9100 */

@@ -4,28 +4,7 @@
 #include "vhost_late.h"
 #include "vhost_packed.h"
 #include "vhost_split.h"
-
-static struct vhost_desc chain_desc_of(uint64_t lo, uint64_t hi, bool packed)
-{
-	struct vhost_desc d = {.gpa = lo, .len = (uint32_t)hi};
-
-	d.flags = (uint16_t)(packed ? hi >> 48 : hi >> 32);
-	d.next = (uint16_t)(packed ? hi >> 32 : hi >> 48);
-	return d;
-}
-
-/*
- * One descriptor of a table whose alignment the guest chooses (indirect tables). The empty asm
- * statement keeps the compiler from reading the table a second time to get the values back.
- */
-static struct vhost_desc chain_desc_at(const uint8_t *table, uint32_t i, bool packed)
-{
-	uint64_t word[2];
-
-	memcpy(word, table + (size_t)i * sizeof(struct vring_desc), sizeof(word));
-	__asm__ volatile("" : "+r"(word[0]), "+r"(word[1]) : : "memory");
-	return chain_desc_of(le64toh(word[0]), le64toh(word[1]), packed);
-}
+#include "vhost_pair.h"
 
 /* An address that is not in the table: wrong, or not usable yet. */
 static cold_noinline enum vhost_vq_fault chain_missing(struct vhost_vq *vq,
@@ -170,7 +149,7 @@ static enum vhost_vq_fault chain_indirect(struct vhost_vq *vq, const struct vhos
 			                     outer->gpa, outer->len, false);
 	}
 	for (uint32_t walked = 0; walked < n; walked++) {
-		struct vhost_desc d = chain_desc_at(table, i, map->packed);
+		struct vhost_desc d = vhost_desc_at(table, i, map->packed);
 
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return VHOST_VQ_BAD_CHAIN;
@@ -239,7 +218,7 @@ static enum vhost_vq_fault chain_walk_packed(struct vhost_vq *vq, const struct v
 
 	for (uint32_t walked = 1; walked <= map->size; walked++) {
 		uint64_t hi = vhost_packed_word(map, (uint16_t)i);
-		struct vhost_desc d = chain_desc_of(vhost_packed_gpa(map, (uint16_t)i), hi, true);
+		struct vhost_desc d = vhost_desc_of(vhost_packed_gpa(map, (uint16_t)i), hi, true);
 		enum vhost_vq_fault fault = chain_part(vq, map, &d, write, segs);
 
 		if (chain_ends(fault, &result))
@@ -283,100 +262,6 @@ enum vhost_vq_fault vhost_packed_chain(struct vhost_vq *vq, const struct vhost_v
 	}
 	return fault;
 }
-
-/* ---- header and frame ---- */
-
-/* @hdr is the header alone and @frame the rest; both are for reading and end the buffer. */
-static bool pair_of_two(struct vhost_vq *vq, const struct vhost_vq_map *map,
-                        const struct vhost_desc *hdr, const struct vhost_desc *frame,
-                        uint32_t hdr_len, struct vhost_pair *ret_pair)
-{
-	if (hdr->len != hdr_len || !frame->len)
-		return false;
-	ret_pair->hdr = vhost_mem_gpa(map->mem, &vq->hint, hdr->gpa, hdr->len);
-	ret_pair->frame = vhost_mem_gpa(map->mem, &vq->hint, frame->gpa, frame->len);
-	ret_pair->len = frame->len;
-	return ret_pair->hdr && ret_pair->frame;
-}
-
-static bool pair_of_one(struct vhost_vq *vq, const struct vhost_vq_map *map,
-                        const struct vhost_desc *both, uint32_t hdr_len,
-                        struct vhost_pair *ret_pair)
-{
-	if (both->len <= hdr_len)
-		return false;
-	ret_pair->hdr = vhost_mem_gpa(map->mem, &vq->hint, both->gpa, both->len);
-	if (!ret_pair->hdr)
-		return false;
-	ret_pair->frame = ret_pair->hdr + hdr_len;
-	ret_pair->len = both->len - hdr_len;
-	return true;
-}
-
-/* A table of one entry or of two */
-static bool pair_in_table(struct vhost_vq *vq, const struct vhost_vq_map *map,
-                          const struct vhost_desc *outer, uint32_t hdr_len,
-                          struct vhost_pair *ret_pair)
-{
-	/* Of a packed table's entries WRITE says nothing, see chain_indirect(). */
-	const uint16_t other = VRING_DESC_F_INDIRECT | (map->packed ? 0 : VRING_DESC_F_WRITE);
-	const uint16_t next = map->packed ? 0 : VRING_DESC_F_NEXT;
-	uint32_t n = outer->len / sizeof(struct vring_desc);
-	struct vhost_desc first, second;
-	const uint8_t *table;
-
-	if (!map->indirect || map->table_mem || outer->len % sizeof(struct vring_desc) || !n ||
-	    n > 2)
-		return false;
-	table = vhost_mem_gpa(map->mem, &vq->hint, outer->gpa, outer->len);
-	if (!table)
-		return false;
-	first = chain_desc_at(table, 0, map->packed);
-	if (first.flags & other)
-		return false;
-	if (n == 1)
-		return !(first.flags & next) && pair_of_one(vq, map, &first, hdr_len, ret_pair);
-	if (!map->packed && (!(first.flags & next) || first.next != 1))
-		return false;
-	second = chain_desc_at(table, 1, map->packed);
-	return !(second.flags & (other | next)) &&
-	       pair_of_two(vq, map, &first, &second, hdr_len, ret_pair);
-}
-
-bool vhost_split_pair(struct vhost_vq *vq, const struct vhost_vq_map *map, struct vhost_desc first,
-                      uint32_t hdr_len, struct vhost_pair *ret_pair)
-{
-	struct vhost_desc second;
-
-	if (first.flags == VRING_DESC_F_INDIRECT)
-		return pair_in_table(vq, map, &first, hdr_len, ret_pair);
-	if (first.flags != VRING_DESC_F_NEXT || first.next >= map->size)
-		return false;
-	second = vhost_split_desc(map->desc, first.next);
-	return !second.flags && pair_of_two(vq, map, &first, &second, hdr_len, ret_pair);
-}
-
-bool vhost_packed_pair(struct vhost_vq *vq, const struct vhost_vq_map *map, uint16_t slot,
-                       uint64_t word, uint32_t hdr_len, struct vhost_pair *ret_pair)
-{
-	const uint16_t kind = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
-	struct vhost_desc first = chain_desc_of(vhost_packed_gpa(map, slot), word, true);
-	struct vhost_desc second;
-
-	ret_pair->id = first.next;
-	ret_pair->slots = 1;
-	if ((first.flags & kind) == VRING_DESC_F_INDIRECT)
-		return pair_in_table(vq, map, &first, hdr_len, ret_pair);
-	if ((first.flags & kind) != VRING_DESC_F_NEXT || map->size < 2)
-		return false;
-	slot = slot + 1u == map->size ? 0 : (uint16_t)(slot + 1);
-	second = chain_desc_of(vhost_packed_gpa(map, slot), vhost_packed_word(map, slot), true);
-	ret_pair->id = second.next;
-	ret_pair->slots = 2;
-	return !(second.flags & kind) && pair_of_two(vq, map, &first, &second, hdr_len, ret_pair);
-}
-
-/* ---- lists of segments ---- */
 
 uint32_t vhost_segs_read(const struct vhost_segs *segs, uint8_t *dst, uint32_t len)
 {

@@ -60,34 +60,6 @@ enum vhost_vq_fault vhost_packed_chain(struct vhost_vq *vq, const struct vhost_v
                                        uint16_t slot, bool write, struct vhost_segs *segs,
                                        uint16_t *ret_id, uint16_t *ret_slots);
 
-/* A transmit buffer whose virtio header and whose frame are in one piece each. */
-struct vhost_pair {
-	const uint8_t *hdr;   /* @hdr_len bytes */
-	const uint8_t *frame; /* @len bytes, > 0 */
-	uint32_t len;
-	uint16_t id;    /* packed: buffer id */
-	uint16_t slots; /* packed: slots of the ring that the buffer takes */
-};
-
-/**
- * vhost_split_pair() - look at the usual shapes of a transmit buffer besides the plain descriptor
- * @vq, @map: ring and its map for this burst
- * @first: its first descriptor
- * @hdr_len: bytes of the virtio header
- *
- * That is: a descriptor for the header and one for the frame, in the ring or in an indirect table,
- * or both in the one entry of such a table. Drivers of Windows, BSD and boot firmware make them.
- * Each descriptor is read once.
- * Context: the worker that owns the ring. Does not allocate, log or block.
- * Return: false if it has another shape, or something is wrong with it: the walk above knows.
- */
-bool vhost_split_pair(struct vhost_vq *vq, const struct vhost_vq_map *map, struct vhost_desc first,
-                      uint32_t hdr_len, struct vhost_pair *ret_pair);
-
-/** vhost_packed_pair() - the same for the available buffer in slot @slot, whose word is @word */
-bool vhost_packed_pair(struct vhost_vq *vq, const struct vhost_vq_map *map, uint16_t slot,
-                       uint64_t word, uint32_t hdr_len, struct vhost_pair *ret_pair);
-
 /**
  * vhost_segs_read() - copy the first @len bytes of a list out
  * Return: bytes copied, less than @len if the list is shorter.

@@ -23,14 +23,14 @@ CEILINGS = {
     "split-64-alternating": 388,
     "split-64-lone": 845,
     "split-64-own-macs": 211,
-    "split-64-chained": 284,
-    "split-64-indirect": 362,
+    "split-64-chained": 266,
+    "split-64-indirect": 302,
     "split-1518-mergeable": 676,
     "packed-64": 227,
     "packed-1518": 399,
     "packed-64-lone": 830,
-    "packed-64-chained": 348,
-    "packed-64-indirect": 412,
+    "packed-64-chained": 325,
+    "packed-64-indirect": 336,
     "packed-1518-mergeable": 673,
 }
 
