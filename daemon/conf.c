@@ -2,6 +2,7 @@
 /* conf.c - which files make up the configuration, and releasing it */
 #include <dirent.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,6 +136,8 @@ int conf_load(const char *path, struct conf **ret_conf, char **ret_error)
 		conf_doc_free(&docs[i]);
 out:
 	free(docs);
+	/* The trees took many times what is left of them: give it back. */
+	malloc_trim(0);
 	if (err < 0)
 		conf_free(&full->pub);
 	else

@@ -10,6 +10,7 @@
  * forgotten connections cannot lock the operator out.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include "ctl_priv.h"
 #include "log.h"
 
+#define CTL_LARGE       (1u << 20) /* bytes of an answer after which memory goes back to the system */
 #define CTL_PATIENCE_MS 5000
 
 struct ctl_client {
@@ -83,6 +85,9 @@ static int ctl_flush(struct ctl_client *c)
 		if (c->out_done == c->out_len) {
 			free(c->out);
 			c->out = NULL;
+			/* The objects that it was made of took many times as much. */
+			if (c->out_len > CTL_LARGE)
+				malloc_trim(0);
 		}
 	}
 	return 1;

@@ -36,14 +36,14 @@ def test_idle_again_after_load(lab):
     wait_for(lambda: lab.vhost.idle_ticks(10)[0] == 0, 30, "ten idle seconds", every=1)
 
 
-def test_memory_below_40_mib(lab):
+def test_memory_below_24_mib(lab):
     """All resident pages (heap, stacks, AF_XDP frame memory and rings, program, libraries) but
     those of the guests' memory."""
     if base.sanitized():
         pytest.skip("a sanitizer's shadow memory is not the daemon's")
     size = lab.vhost.own_memory()
     print(f"{size / 2**20:.1f} MiB")
-    assert size < 40 * 2**20
+    assert size < 24 * 2**20
 
 
 def test_reconnects_leak_nothing(lab):

@@ -68,7 +68,7 @@ def test_sleeping_receiver_is_woken_each_time(topo, wire):
 
 
 def test_memory_with_two_ports(topo, wire):
-    """Own memory (frame pools, tables, code) stays below 40 MiB, guests' memory not counted."""
+    """Own memory (frame pools, tables, code) stays below 24 MiB, guests' memory not counted."""
     if base.sanitized():
         raise base.Skip("a sanitizer's shadow memory counts, too")
     daemon = topo.daemon(2).start()
@@ -82,7 +82,7 @@ def test_memory_with_two_ports(topo, wire):
         wire.send_all(frame(guest_mac(i), WIRE_MAC, k, 1514) for k in range(1000))
     used = daemon.own_memory()
     print(f"{used / (1 << 20):.1f} MiB")
-    assert used < 40 << 20
+    assert used < 24 << 20
 
 
 def test_memory_does_not_grow(topo):
