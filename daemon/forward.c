@@ -241,15 +241,6 @@ static always_inline void fwd_run_take(struct fwd_run *run, uint32_t id, uint32_
 		vhost_split_hot_take(&run->rx, id, len);
 }
 
-static always_inline bool fwd_own_source(const struct port *port, uint64_t mac)
-{
-	for (uint32_t i = 0; i < port->n_macs; i++) {
-		if (port->mac_keys[i] == mac)
-			return true;
-	}
-	return false;
-}
-
 /* What stays the same for a whole burst of a guest. */
 struct fwd_burst {
 	struct fwd *f;
@@ -280,7 +271,7 @@ static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run
 	if (unlikely(frame_load2(tx->hdr) || fwd_is_tag((uint16_t)(w1 >> 32))))
 		return false;
 	if (unlikely(burst->own_macs_only) &&
-	    !fwd_own_source(burst->src->port, w0 >> 48 | (w1 & 0xffffffff) << 16))
+	    !fwd_owns(burst->src->port, w0 >> 48 | (w1 & 0xffffffff) << 16))
 		return false;
 	if (unlikely(mac != run->key)) {
 		struct fwd_target to = fwd_route(burst->f, burst->src, mac, tx->frame, len);

@@ -44,6 +44,14 @@ static always_inline void fwd_put_hdr(uint8_t *dst, uint16_t n_buffers)
 	frame_store4(dst + 8, (uint32_t)n_buffers << 16); /* csum_offset, num_buffers */
 }
 
+/** fwd_owns() - is @mac one of the port's own addresses? It may have very many. */
+static always_inline bool fwd_owns(const struct port *port, uint64_t mac)
+{
+	const struct fdb *fdb = atomic_load_explicit(&port->nic->fdb, memory_order_acquire);
+
+	return fdb_lookup(fdb, fdb_key(mac, port->vlan)) == port;
+}
+
 /** fwd_drop_from() - count a frame of a guest as dropped */
 static inline void fwd_drop_from(struct fwd_guest_source *src, enum port_from_drop why)
 {

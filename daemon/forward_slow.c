@@ -409,11 +409,7 @@ static void fwd_frame_parse(struct fwd *f, struct fwd_frame *frame)
 /* Which rule forbids the guest to send this frame? Returns PORT_FROM_N if none does. */
 static enum port_from_drop fwd_refusal(const struct port *port, const struct fwd_frame *frame)
 {
-	bool own = !port->own_macs_only;
-
-	for (uint32_t i = 0; i < port->n_macs && !own; i++)
-		own = port->mac_keys[i] == frame->src;
-	if (!own)
+	if (port->own_macs_only && !fwd_owns(port, frame->src))
 		return PORT_FROM_SPOOFED;
 	/* Only a port that has its nic for itself and is in no VLAN may choose tags. */
 	if ((frame->vid || frame->stacked) &&

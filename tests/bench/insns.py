@@ -22,7 +22,7 @@ CEILINGS = {
     "split-1518": 365,
     "split-64-alternating": 388,
     "split-64-lone": 845,
-    "split-64-own-macs": 211,
+    "split-64-own-macs": 228,
     "split-64-chained": 266,
     "split-64-indirect": 302,
     "split-1518-mergeable": 676,
