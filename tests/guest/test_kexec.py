@@ -13,6 +13,9 @@ from vx.base import wait_for
 from vx.topo import WIRE
 from vx.traffic import exercise, send_file
 
+pytestmark = pytest.mark.skipif(
+    bool(base.sanitized()), reason="not in the subset for the sanitizer build")
+
 # The kernel that takes over after a crash lives in memory that the first one never touches.
 GUESTS = [{"device": device, "memory": 512, "append": "crashkernel=224M"}
           for device in ("packed=off", "packed=on")]
@@ -43,8 +46,6 @@ def replaced(lab, command):
 
 def test_kexec(lab):
     """The old kernel shuts its devices down."""
-    if base.sanitized():
-        pytest.skip("not in the subset for the sanitizer build")
     for vm in lab.vms:
         load(lab, vm)
     replaced(lab, "sleep 0.2; /tmp/kexec -e")
