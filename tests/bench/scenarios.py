@@ -123,7 +123,7 @@ def cases(o, layout):
     if layout == "split" and max(o.sizes) > 1518:
         big = max(o.sizes)
         yield _pair(layout, "-plain", big, group="cases", title="one large buffer")
-        yield _pair(layout, "-merged", big, "--mergeable", "--rx-stride", 2048, "--ring", 1024,
+        yield _pair(layout, "-merged", big, "--mergeable", "--rx-stride", 2048,
                     group="cases", title="in buffers of 2 KiB", plain=f"cases-{big}-plain")
 
 
