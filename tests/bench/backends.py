@@ -7,6 +7,7 @@ the one that is. All of them work on one CPU, the front end on another.
 import os
 import signal
 import subprocess
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,7 +26,6 @@ class Backend:
 
     realtime  its threads may run with real-time priority while it is measured, so that what else
               goes on on this machine cannot take their CPU away
-    workers   the beginning of the names of the threads this is for: all, by default
     counter   frames that have arrived at the other end of the wire; None: there is none
     wire_end  (namespace, device) where frames from the wire are made; None
     """
@@ -72,21 +72,22 @@ class Backend:
         self._signal(signal.SIGCONT)
 
     def schedule(self):
-        """Per thread: nanoseconds on a CPU, and waiting for one, so far."""
+        """Now, and per thread: nanoseconds on a CPU, and waiting for one, so far."""
         found = {}
         for task in self._tasks():
             with suppress(OSError, IndexError):
                 ran, waited = (task / "schedstat").read_text().split()[:2]
                 found[task.name] = int(ran), int(waited)
-        return found
+        return time.monotonic_ns(), found
 
     def waited_since(self, before):
-        """Share of its active time in which the busiest thread, the worker, had to wait for a
-        CPU, since schedule() gave `before`."""
-        deltas = [(ran - before.get(task, (0, 0))[0], waited - before.get(task, (0, 0))[1])
-                  for task, (ran, waited) in self.schedule().items()]
-        ran, waited = max(deltas, default=(0, 0))
-        return waited / (ran + waited) if ran + waited else 0
+        """Share of the time since schedule() gave `before` in which the busiest thread, the worker,
+        waited for a CPU."""
+        start, old = before
+        now, new = self.schedule()
+        deltas = [(ran - old.get(task, (0, 0))[0], waited - old.get(task, (0, 0))[1])
+                  for task, (ran, waited) in new.items()]
+        return max(deltas, default=(0, 0))[1] / max(1, now - start)
 
     @contextmanager
     def frames_from_wire(self, generator, size, cpu):

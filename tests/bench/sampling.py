@@ -63,7 +63,7 @@ class Sampler:
             argv += ["--socket", socket]
         if scenario.mode == "rate":
             argv += ["--watch-pid", backend.process.pid]
-        return [*argv, *self._fifo(backend.realtime and scenario.realtime), *scenario.options,
+        return [*argv, *self._fifo(backend.realtime), *scenario.options,
                 scenario.mode]
 
     def _measure(self, scenario, backend):
@@ -83,7 +83,7 @@ class Sampler:
 
     def sample(self, scenario, backend, rep):
         before = self.c2c()
-        backend.resume(scenario.realtime)
+        backend.resume()
         schedule = backend.schedule()
         try:
             found = self._measure(scenario, backend)
@@ -94,8 +94,8 @@ class Sampler:
         finally:
             backend.pause()
         after = self.c2c()
-        if not scenario.from_wire:  # there the front end shares its CPU by design
-            waited = max(waited, found.get("waited", 0))
+        waited = max(0 if scenario.shared == "back" else waited,
+                     0 if scenario.shared == "front" else found.get("waited", 0))
         common = {"group": scenario.group, "backend": backend.name, "rep": rep,
                   "c2c_before_ns": before, "c2c_after_ns": after, "waited": round(waited, 4),
                   "state": report.state_of(before, after, waited)}

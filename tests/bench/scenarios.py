@@ -54,8 +54,8 @@ class Scenario:
     guests: int = 2
     against: str = ""       # the peers' samples are those of this scenario (the same stage)
     plain: str = ""         # our own scenario that this one is a variant of
-    realtime: bool = True   # may be taken at real-time priority
     length: float = 1       # times the length of a sample
+    shared: str = ""        # "front" or "back": whose CPU is shared with the kernel, by design
     from_wire: int = 0      # bytes of the frames that come in from the wire, 0: none do
     must: float = 0         # ratio to testpmd that the project promises, 0: none
     aim: float = 0
@@ -136,7 +136,7 @@ def round_trip(_o, layout):
 def after_idle(_o, layout):
     if layout == "split":
         yield _pair(layout, "", 64, group="idle", mode="idle", title="after 5 to 15 ms of silence",
-                    metrics=FIRST, realtime=False, length=10)
+                    metrics=FIRST, length=10)
 
 
 RATES = (1_000, 10_000, 100_000, 1_000_000)
@@ -151,7 +151,7 @@ def cpu_at_rates(_o, layout):
         return
     for pps in RATES:
         yield Scenario("cpu", f"cpu-{rate_name(pps)}", f"{rate_name(pps)} frames/s of 64 B", "rate",
-                       ("--pps", pps), CPU, realtime=False, length=2)
+                       ("--pps", pps), CPU, length=2)
 
 
 def two_guests(o):
@@ -203,9 +203,9 @@ def _wire_sizes(o):
     return sorted({min(n, VETH_MAX) for n in o.sizes})
 
 
-def _to_wire(name, size, title, must, aim):
+def _to_wire(name, size, title, must, aim, shared=""):
     return Scenario("wire", f"{name}-{size}", f"{size} B to AF_XDP{title}", "tx",
-                    ("--size", size, "--dst", NOBODY), guests=1, realtime=False, must=must, aim=aim)
+                    ("--size", size, "--dst", NOBODY), guests=1, shared=shared, must=must, aim=aim)
 
 
 def wire(o):
@@ -215,8 +215,8 @@ def wire(o):
     todo = [_to_wire("wire", n, "", 1.0, aims.get(n, 1.05)) for n in _wire_sizes(o)]
     # The guest shares its CPU with the generator, so it sleeps, and needs a long ring.
     todo += [Scenario("wire", f"wire-rx-{n}", f"{n} B from AF_XDP", "rx",
-                      ("--size", n, "--ring", 4096, "--nap-us", 100), guests=1, realtime=False,
-                      from_wire=n, must=1.0, aim=1.1)
+                      ("--size", n, "--ring", 4096, "--nap-us", 100), guests=1,
+                      shared="front", from_wire=n, must=1.0, aim=1.1)
              for n in sorted({_wire_sizes(o)[0], _wire_sizes(o)[-1]})]
     return todo
 
@@ -226,7 +226,7 @@ def threaded_wire(o):
     if "wire" not in o.only:
         return []
     targets = {64: (1.2, 1.35), VETH_MAX: (1.15, 1.27)}
-    return [_to_wire("wire-threaded", n, ", threaded NAPI", *targets.get(n, (0, 0)))
+    return [_to_wire("wire-threaded", n, ", threaded NAPI", *targets.get(n, (0, 0)), "back")
             for n in sorted({_wire_sizes(o)[0], _wire_sizes(o)[-1]})]
 
 

@@ -25,6 +25,8 @@ class Stage:
     say       where notes go
     """
 
+    realtime = False
+
     def __init__(self, workdir, cpu, peers, say):
         self.workdir, self.cpu, self.peers, self.say = Path(workdir), cpu, peers, say
         self.backends = []
@@ -116,20 +118,20 @@ class Guests(Stage):
         switch = self._add(OpenVSwitch(self.workdir, ns, pmd_cpu=self.cpu, dpdk=True))
         switch.bridge()
         sockets = [switch.add_vhost("br0", f"vm{i}") for i in range(n)]
-        # Never with real-time priority: its main thread would not get to the new guests.
+        # Never with real-time priority: its polling thread would keep its main thread from the CPU.
         self._join(OVS, sockets, switch.switch, realtime=False)
 
 
 class Wire(Stage):
     """One guest on an AF_XDP socket of a veth device; the other end drops and counts.
 
-    Never with real-time priority: the kernel's own threads have a part in moving these frames.
     threaded: our device's other end receives in a kernel thread on the back end's CPU. testpmd's
     does not: without a worker that yields it is slower that way.
     """
 
-    def __init__(self, workdir, cpu, peers, say, drop_object, threaded=False):
+    def __init__(self, workdir, cpu, peers, say, realtime, drop_object, threaded=False):
         super().__init__(workdir, cpu, peers, say)
+        self.realtime = realtime
         self.drop_object, self.threaded = drop_object, threaded
 
     def _start(self):
@@ -149,7 +151,7 @@ class Wire(Stage):
                          "xdp.frags")
 
     def _join_wire(self, name, socket, process, peer):
-        backend = self._join(name, [socket], process, realtime=False)
+        backend = self._join(name, [socket], process, self.realtime)
         backend.counter = lambda: self._received(peer)
         backend.wire_end = self.wire, peer
 
@@ -168,14 +170,16 @@ class Wire(Stage):
         self._join_wire(OURS, socket, daemon.process, "wired")
 
     def _thread(self, dev):
-        """NAPI of a device in a kernel thread, which gets our CPU. The setting goes with the
-        device."""
+        """NAPI of a device in a kernel thread, which gets our CPU, and our priority, or a worker that
+        yields would be given the CPU back. The setting goes with the device."""
         done = run("ip", "netns", "exec", self.wire.name, "sh", "-c",
                    f"echo 1 >/sys/class/net/{dev}/threaded", check=False)
         if done.returncode:
             raise Skip(f"no threaded NAPI: {done.stdout.strip()}")
         for pid in wait_for(lambda: _kernel_threads(f"napi/{dev}-"), 5, f"NAPI thread of {dev}"):
             os.sched_setaffinity(pid, {self.cpu})
+            if self.realtime:
+                os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
 
     def _testpmd(self):
         self._wire("nict", "wiret")
