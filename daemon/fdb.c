@@ -55,8 +55,7 @@ static void *fdb_pages(size_t size)
 
 	if (size < FDB_HUGE_PAGE)
 		return calloc(1, size);
-	p = aligned_alloc(FDB_HUGE_PAGE, size);
-	if (!p)
+	if (posix_memalign(&p, FDB_HUGE_PAGE, size))
 		return NULL;
 	(void)madvise(p, size & ~(size_t)(FDB_HUGE_PAGE - 1), MADV_HUGEPAGE);
 	return memset(p, 0, size);
