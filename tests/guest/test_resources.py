@@ -9,11 +9,10 @@ from vx.base import wait_for
 from vx.topo import WIRE
 
 
-idle_only_when_plain = pytest.mark.skipif(
-    bool(base.sanitized()), reason="idle cost is measured in the release build")
+pytestmark = pytest.mark.skipif(
+    bool(base.sanitized()), reason="what the daemon costs is measured in the release build")
 
 
-@idle_only_when_plain
 def test_idle_daemon_takes_no_cpu_time(lab):
     """Ten seconds with two guests connected: not one clock tick. The guests' own chatter
     (address discovery, reports of groups) is let pass first."""
@@ -28,7 +27,6 @@ def test_idle_daemon_takes_no_cpu_time(lab):
     assert nanoseconds < 10e6
 
 
-@idle_only_when_plain
 def test_idle_again_after_load(lab):
     server = lab.wire.iperf_server(lab.workdir / "iperf.log")
     assert net.tcp_mbit(lab.vms[0].iperf(WIRE)) > 0
@@ -39,8 +37,6 @@ def test_idle_again_after_load(lab):
 def test_memory_below_24_mib(lab):
     """All resident pages (heap, stacks, AF_XDP frame memory and rings, program, libraries) but
     those of the guests' memory."""
-    if base.sanitized():
-        pytest.skip("a sanitizer's shadow memory is not the daemon's")
     size = lab.vhost.own_memory()
     print(f"{size / 2**20:.1f} MiB")
     assert size < 24 * 2**20
@@ -66,5 +62,4 @@ def test_reconnects_leak_nothing(lab):
     vm.wait_ping(WIRE)
     time.sleep(0.5)
     assert lab.vhost.fds() == fds
-    if not base.sanitized():
-        assert lab.vhost.own_memory() < size + 2 * 2**20
+    assert lab.vhost.own_memory() < size + 2 * 2**20
