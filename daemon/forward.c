@@ -11,8 +11,7 @@
 #define FWD_FEW 8u /* frames: a burst for which latency counts */
 
 /* Flags that decide whether a buffer is one plain descriptor */
-#define FWD_SPLIT_PLAIN  (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)
-#define FWD_PACKED_PLAIN (FWD_SPLIT_PLAIN | VHOST_PACKED_BITS)
+#define FWD_PACKED_PLAIN (VHOST_DESC_KIND | VHOST_PACKED_BITS)
 
 /*
  * Key of a run whose frames have to be asked for their flow, one by one. Equal to no address: so
@@ -227,7 +226,7 @@ static always_inline uint8_t *fwd_run_next(struct fwd_run *run, uint32_t len, ui
 	if (unlikely(head > rx->mask))
 		return NULL; /* the slow path finds the same and gives the ring up */
 	d = vhost_split_desc(rx->desc, head);
-	if (unlikely((d.flags & FWD_SPLIT_PLAIN) != VRING_DESC_F_WRITE || d.len < len))
+	if (unlikely((d.flags & VHOST_DESC_KIND) != VRING_DESC_F_WRITE || d.len < len))
 		return NULL;
 	*ret_id = head;
 	return vhost_mem_gpa(rx->mem, &rx->hint, d.gpa, len);
@@ -289,9 +288,7 @@ static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run
 		dst = fwd_run_next(run, len + FWD_HDR, &id, &empty);
 		if (likely(dst)) {
 			fwd_put_hdr(dst, 1);
-			frame_store8(dst + FWD_HDR, w0);
-			frame_store8(dst + FWD_HDR + 8, w1);
-			frame_copy(dst + FWD_HDR + 16, tx->frame + 16, len - 16);
+			fwd_put_frame(dst + FWD_HDR, w0, w1, tx->frame, len);
 			fwd_run_take(run, id, len + FWD_HDR);
 		} else if (!empty && !fwd_run_merge(run, w0, w1, tx->frame, len, &empty)) {
 			return false;
@@ -307,9 +304,7 @@ static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run
 		dst = xsk_tx_reserve(run->q);
 		if (unlikely(!dst))
 			return false;
-		frame_store8(dst, w0);
-		frame_store8(dst + 8, w1);
-		frame_copy(dst + 16, tx->frame + 16, len - 16);
+		fwd_put_frame(dst, w0, w1, tx->frame, len);
 		xsk_tx_submit(run->q, len);
 	}
 	run->frames++;
@@ -395,7 +390,7 @@ static always_inline bool fwd_source_next(struct vhost_vq *vq, const struct vhos
 		if (unlikely(head > hot->mask))
 			return false;
 		d = vhost_split_desc(hot->desc, head);
-		if (unlikely(d.flags & FWD_SPLIT_PLAIN)) {
+		if (unlikely(d.flags & VHOST_DESC_KIND)) {
 			struct vhost_pair odd;
 
 			if (!fwd_split_pair(vq, map, d, &odd))

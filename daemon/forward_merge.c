@@ -21,21 +21,18 @@ static always_inline bool fwd_merge_look(struct vhost_vq *vq, const struct vhost
                                          uint32_t ahead, struct vhost_cursor *cursor,
                                          struct fwd_merge_part *ret_part, bool *ret_empty)
 {
-	const uint16_t kind = VRING_DESC_F_WRITE | VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT;
 	struct vhost_desc d;
 
 	*ret_empty = false;
 	if (map->packed) {
 		uint64_t word = vhost_packed_word(map, cursor->pos);
 
-		d.flags = vhost_packed_flags(word);
-		if ((d.flags & VHOST_PACKED_BITS) != cursor->bits) {
+		if ((vhost_packed_flags(word) & VHOST_PACKED_BITS) != cursor->bits) {
 			*ret_empty = true;
 			return false;
 		}
-		d.len = (uint32_t)word;
-		d.gpa = vhost_packed_gpa(map, cursor->pos);
-		ret_part->id = (uint16_t)(word >> 32);
+		d = vhost_desc_of(vhost_packed_gpa(map, cursor->pos), word, true);
+		ret_part->id = d.next;
 		vhost_packed_step(map, &cursor->pos, &cursor->bits, 1);
 	} else {
 		if (ahead >= vhost_split_avail(vq, map, ahead + 1)) {
@@ -47,7 +44,7 @@ static always_inline bool fwd_merge_look(struct vhost_vq *vq, const struct vhost
 			return false;
 		d = vhost_split_desc(map->desc, ret_part->id);
 	}
-	if ((d.flags & kind) != VRING_DESC_F_WRITE || d.len < FWD_HDR + FWD_SHORTEST)
+	if ((d.flags & VHOST_DESC_KIND) != VRING_DESC_F_WRITE || d.len < FWD_HDR + FWD_SHORTEST)
 		return false;
 	ret_part->len = d.len;
 	ret_part->base = vhost_mem_gpa(map->mem, &vq->hint, d.gpa, d.len);
@@ -73,10 +70,7 @@ enum fwd_merge_result fwd_merge(struct vhost_vq *vq, const struct vhost_vq_map *
 		room += parts[n++].len;
 	}
 	fwd_put_hdr(parts[0].base, (uint16_t)n);
-	frame_store8(parts[0].base + FWD_HDR, w0);
-	frame_store8(parts[0].base + FWD_HDR + 8, w1);
-	frame_copy(parts[0].base + FWD_HDR + FWD_SHORTEST, frame + FWD_SHORTEST,
-	           parts[0].len - FWD_HDR - FWD_SHORTEST);
+	fwd_put_frame(parts[0].base + FWD_HDR, w0, w1, frame, parts[0].len - FWD_HDR);
 	frame += parts[0].len - FWD_HDR;
 	for (uint32_t i = 1; i < n; i++) {
 		frame_copy(parts[i].base, frame, parts[i].len);

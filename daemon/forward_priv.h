@@ -44,6 +44,19 @@ static always_inline void fwd_put_hdr(uint8_t *dst, uint16_t n_buffers)
 	frame_store4(dst + 8, (uint32_t)n_buffers << 16); /* csum_offset, num_buffers */
 }
 
+/**
+ * fwd_put_frame() - the first @len bytes of a frame, FWD_SHORTEST at least
+ * @w0, @w1: its first FWD_SHORTEST bytes, as they were checked
+ */
+static always_inline void fwd_put_frame(uint8_t *dst, uint64_t w0, uint64_t w1,
+                                        const uint8_t *frame, uint32_t len)
+{
+	static_assert(FWD_SHORTEST == 2 * sizeof(w0), "two words");
+	frame_store8(dst, w0);
+	frame_store8(dst + 8, w1);
+	frame_copy(dst + FWD_SHORTEST, frame + FWD_SHORTEST, len - FWD_SHORTEST);
+}
+
 /** fwd_owns() - is @mac one of the port's own addresses? It may have very many. */
 static always_inline bool fwd_owns(const struct port *port, uint64_t mac)
 {

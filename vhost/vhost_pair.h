@@ -26,16 +26,6 @@ struct vhost_pair {
 	uint16_t slots; /* packed: slots of the ring that the buffer takes */
 };
 
-/** vhost_desc_of() - a descriptor from its two words */
-static always_inline struct vhost_desc vhost_desc_of(uint64_t lo, uint64_t hi, bool packed)
-{
-	struct vhost_desc d = {.gpa = lo, .len = (uint32_t)hi};
-
-	d.flags = (uint16_t)(packed ? hi >> 48 : hi >> 32);
-	d.next = (uint16_t)(packed ? hi >> 32 : hi >> 48);
-	return d;
-}
-
 /**
  * vhost_desc_at() - entry @i of an indirect table, whose alignment the guest chooses
  *
@@ -130,21 +120,20 @@ static always_inline bool vhost_packed_pair(struct vhost_vq *vq, const struct vh
                                             uint16_t slot, uint64_t word, uint32_t hdr_len,
                                             struct vhost_pair *ret_pair)
 {
-	const uint16_t kind = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
 	struct vhost_desc first = vhost_desc_of(vhost_packed_gpa(map, slot), word, true);
 	struct vhost_desc second;
 
 	ret_pair->id = first.next;
 	ret_pair->slots = 1;
-	if ((first.flags & kind) == VRING_DESC_F_INDIRECT)
+	if ((first.flags & VHOST_DESC_KIND) == VRING_DESC_F_INDIRECT)
 		return vhost_pair_in_table(vq, map, first, true, hdr_len, ret_pair);
-	if ((first.flags & kind) != VRING_DESC_F_NEXT || map->size < 2)
+	if ((first.flags & VHOST_DESC_KIND) != VRING_DESC_F_NEXT || map->size < 2)
 		return false;
 	slot = slot + 1u == map->size ? 0 : (uint16_t)(slot + 1);
 	second = vhost_desc_of(vhost_packed_gpa(map, slot), vhost_packed_word(map, slot), true);
 	ret_pair->id = second.next;
 	ret_pair->slots = 2;
-	return !(second.flags & kind) &&
+	return !(second.flags & VHOST_DESC_KIND) &&
 	       vhost_pair_of_two(vq, map, first, second, hdr_len, ret_pair);
 }
 

@@ -26,10 +26,7 @@ static always_inline struct vhost_desc vhost_split_desc(const struct vring_desc 
 	uint64_t lo = le64toh(__atomic_load_n(p, __ATOMIC_RELAXED));
 	uint64_t hi = le64toh(__atomic_load_n(p + 1, __ATOMIC_RELAXED));
 
-	return (struct vhost_desc){.gpa = lo,
-	                           .len = (uint32_t)hi,
-	                           .flags = (uint16_t)(hi >> 32),
-	                           .next = (uint16_t)(hi >> 48)};
+	return vhost_desc_of(lo, hi, false);
 }
 
 /**

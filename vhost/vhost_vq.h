@@ -74,6 +74,19 @@ struct vhost_desc {
 	uint16_t next; /* packed: buffer id */
 };
 
+/* Flags that tell what a descriptor is; a plain one to read has none of them. */
+#define VHOST_DESC_KIND (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)
+
+/** vhost_desc_of() - a descriptor from its two words */
+static always_inline struct vhost_desc vhost_desc_of(uint64_t lo, uint64_t hi, bool packed)
+{
+	struct vhost_desc d = {.gpa = lo, .len = (uint32_t)hi};
+
+	d.flags = (uint16_t)(packed ? hi >> 48 : hi >> 32);
+	d.next = (uint16_t)(packed ? hi >> 32 : hi >> 48);
+	return d;
+}
+
 #define VHOST_VQ_MAX_WANTS 64
 
 /* An address that a ring waits for. */
