@@ -10,6 +10,7 @@
 #include "balance.h"
 #include "clock.h"
 #include "group_tap.h"
+#include "lines.h"
 #include "log.h"
 
 struct daemon_watch {
@@ -477,13 +478,11 @@ static int daemon_open_nics(struct daemon *d, char **ret_why)
 {
 	for (uint32_t i = 0; i < d->conf->n_nics; i++) {
 		struct daemon_nic *n = &d->nics[i];
-		size_t size = (STEER_MAX_QUEUES + 1) * sizeof(*n->counters);
 		int err;
 
-		n->counters = aligned_alloc(CACHE_LINE, size);
+		n->counters = lines_alloc(STEER_MAX_QUEUES + 1, sizeof(*n->counters));
 		if (!n->counters)
 			return -ENOMEM;
-		memset(n->counters, 0, size);
 		for (uint32_t k = 0; k < STEER_MAX_QUEUES; k++)
 			n->seats[k].worker = k % d->n_workers;
 		err = nic_new(d->conf, i, d->loop, &daemon_nic_ops, d, &n->nic, ret_why);

@@ -17,6 +17,7 @@
 #include "clock.h"
 #include "fdb.h"
 #include "flow.h"
+#include "lines.h"
 #include "log.h"
 #include "loop.h"
 #include "nic.h"
@@ -532,13 +533,12 @@ static int port_init(struct port *port, uint16_t mtu, char **ret_why)
 	size_t n = 2u * port->conf->queues;
 	int err;
 
-	port->queues = aligned_alloc(CACHE_LINE, n * sizeof(*port->queues));
+	port->queues = lines_alloc(n, sizeof(*port->queues));
 	c->rxset = calloc(1, sizeof(*c->rxset));
 	if (port->conf->queues > 1)
 		port->flows = calloc(1, sizeof(*port->flows));
 	if (!port->queues || !c->rxset || (port->conf->queues > 1 && !port->flows))
 		return -ENOMEM;
-	memset(port->queues, 0, n * sizeof(*port->queues));
 	atomic_store_explicit(&port->rxset, c->rxset, memory_order_relaxed);
 	err = port_copy_macs(port);
 	if (err < 0)

@@ -163,10 +163,9 @@ static cold_noinline void worker_send_announcements(struct worker *w, struct wor
 
 /* ---- rounds --------------------------------------------------------------------------------- */
 
-/* A round that is timed. All zero: it is not. */
+/* A round that may be timed. */
 struct worker_watch {
-	uint64_t start_ns;
-	uint64_t then_ns; /* when the last source was done */
+	uint64_t then_ns; /* when the last source was done; 0: it is not timed */
 };
 
 static uint64_t worker_estimate(uint64_t took_ns)
@@ -255,7 +254,7 @@ static uint32_t worker_round(struct worker *w, struct worker_plan *plan)
 	f->blocked = false;
 	if (unlikely(++w->round == WORKER_SAMPLE)) {
 		w->round = 0;
-		watch.start_ns = watch.then_ns = clock_now_ns();
+		watch.then_ns = clock_now_ns();
 	}
 	if (unlikely(worker_has_announcements(w)))
 		worker_send_announcements(w, plan);
@@ -274,7 +273,7 @@ static uint32_t worker_round(struct worker *w, struct worker_plan *plan)
 	}
 	n += worker_serve_guests(w, plan, &watch);
 	fwd_flush_uplinks(f);
-	if (unlikely(watch.start_ns))
+	if (unlikely(watch.then_ns))
 		worker_end_watch(w, &watch, n);
 	if (unlikely(f->fault || vhost_sigbus_events() != w->sigbus_events)) {
 		f->fault = false;
@@ -374,7 +373,6 @@ static bool worker_hear(struct worker *w, const struct worker_plan *plan)
 static void worker_sleep(struct worker *w, int timeout_ms)
 {
 	struct epoll_event events[16];
-
 	uint64_t start = clock_now_ns();
 
 	counter_add(&w->stats.sleeps, 1);
@@ -501,12 +499,11 @@ static void worker_free(struct worker *w)
 int worker_start(const struct worker_params *params, struct worker_plan *plan,
                  struct worker **ret_worker)
 {
-	struct worker *w = aligned_alloc(alignof(struct worker), sizeof(*w));
+	struct worker *w = lines_alloc(1, sizeof(*w));
 	int err;
 
 	if (!w)
 		return -ENOMEM;
-	memset(w, 0, sizeof(*w));
 	w->params = *params;
 	sem_init(&w->started, 0, 0);
 	w->window_start.now_ns = clock_now_ns();

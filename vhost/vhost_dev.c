@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "clock.h"
+#include "lines.h"
 #include "vhost_ops.h"
 #include "vhost_signal.h"
 #include "vhost_sigbus.h"
@@ -132,15 +133,6 @@ static int check_config(const struct vhost_dev_config *c)
 	return 0;
 }
 
-static struct vhost_kept *kept_new(uint32_t n)
-{
-	struct vhost_kept *kept = aligned_alloc(alignof(struct vhost_kept), n * sizeof(*kept));
-
-	if (kept)
-		memset(kept, 0, n * sizeof(*kept));
-	return kept;
-}
-
 int vhost_dev_new(const struct vhost_dev_config *config, const struct vhost_dev_ops *ops,
                   void *owner, struct vhost_dev **ret_dev)
 {
@@ -164,7 +156,7 @@ int vhost_dev_new(const struct vhost_dev_config *config, const struct vhost_dev_
 	dev->vqs = aligned_alloc(CACHE_LINE, dev->n_vqs * sizeof(*dev->vqs));
 	dev->kept = config->kept;
 	if (!dev->kept)
-		dev->kept = dev->own_kept = kept_new(dev->n_vqs);
+		dev->kept = dev->own_kept = lines_alloc(dev->n_vqs, sizeof(*dev->own_kept));
 	if (!dev->old_fds || !dev->vqs || !dev->kept) {
 		vhost_dev_free(dev);
 		return -ENOMEM;

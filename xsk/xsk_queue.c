@@ -29,6 +29,7 @@
 #include <sys/socket.h>
 
 #include "clock.h"
+#include "lines.h"
 #include "xsk_compat.h"
 #include "xsk_queue.h"
 
@@ -83,12 +84,11 @@ static int xsk_map_area(struct xsk_queue *q)
 
 static int xsk_alloc(const struct xsk_queue_params *params, struct xsk_queue **ret_q)
 {
-	struct xsk_queue *q = aligned_alloc(alignof(struct xsk_queue), sizeof(*q));
+	struct xsk_queue *q = lines_alloc(1, sizeof(*q));
 	int err;
 
 	if (!q)
 		return -ENOMEM;
-	memset(q, 0, sizeof(*q));
 	q->rx_fd = q->tx_fd = -1;
 	q->map = MAP_FAILED;
 	q->ring_size = params->ring_size;
