@@ -134,6 +134,8 @@ static int do_rx(const struct vfe_opts *o, struct vfe_station *s)
 		if (err == 0)
 			err = vfe_station_idle(&s, 1);
 	}
+	if (err >= 0)
+		err = vfe_station_drain(s);
 	return finish(o, s, "", err, s->seen.good == o->expect && clean(&s->seen));
 }
 

@@ -88,6 +88,21 @@ int vfe_station_receive(struct vfe_station *s)
 	return total;
 }
 
+int vfe_station_drain(struct vfe_station *s)
+{
+	uint64_t left = 0;
+	int n;
+
+	for (uint16_t p = 0; p < s->v->config.n_pairs; p++)
+		left += vfe_rxq(s->v, p)->size;
+	do {
+		n = vfe_station_receive(s);
+		if (n > 0)
+			left -= (uint64_t)n < left ? (uint64_t)n : left;
+	} while (n > 0 && left);
+	return n < 0 ? n : 0;
+}
+
 int vfe_station_reap(struct vfe_station *s)
 {
 	int total = 0;

@@ -42,6 +42,14 @@ void vfe_station_close(struct vfe_station *s);
 /** vfe_station_receive() - take and count what has arrived. Return: frames, or -errno. */
 int vfe_station_receive(struct vfe_station *s);
 
+/**
+ * vfe_station_drain() - take what had arrived when the caller was told to stop
+ *
+ * One ring's worth of each pair: what a sender adds meanwhile need not end.
+ * Return: 0 or -errno.
+ */
+int vfe_station_drain(struct vfe_station *s);
+
 /** vfe_station_send() - send up to @max of the frames still due. Return: frames, or -errno. */
 int vfe_station_send(struct vfe_station *s, uint64_t max);
 
