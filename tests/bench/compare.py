@@ -30,7 +30,9 @@ HUGEPAGES = 600  # of 2 MiB, for testpmd
 class Builds(Stage):
     """Two guests on each back end, all on one CPU."""
 
-    realtime = True
+    def __init__(self, folder, o):
+        super().__init__(folder, o.cpus[0], o.back_ends, print)
+        self.realtime = o.realtime
 
     def _start(self):
         for name, program in self.peers:
@@ -45,7 +47,7 @@ class Builds(Stage):
                 vdevs = [f"net_vhost{i},iface={s}" for i, s in enumerate(sockets)]
                 back_end = Testpmd(folder, vdevs, cpu=self.cpu, huge=True)
             self._add(back_end).start()
-            self._join(name, sockets, back_end.process)
+            self._join(name, sockets, back_end.process, self.realtime)
 
 
 def vbench(program, *argv):
@@ -58,7 +60,7 @@ def sample(o, backend, mode):
     sockets = [a for s in backend.sockets for a in ("--socket", s)]
     backend.resume()
     try:
-        found = vbench(o.vbench, "--cpu", o.cpus[1], "--fifo", "--ms", o.ms, "--warmup-ms", 50,
+        found = vbench(o.vbench, "--cpu", o.cpus[1], *(["--fifo"] if o.realtime else []), "--ms", o.ms, "--warmup-ms", 50,
                        "--mac", GUEST_MAC, *sockets, *mode.split())
     finally:
         backend.pause()
@@ -90,6 +92,8 @@ def arguments():
     p.add_argument("--ms", type=int, default=60, help="length of a sample (60)")
     p.add_argument("--cpus", default="0,1", help="CPUs of back ends and front end (0,1)")
     p.add_argument("--vbench", type=Path, default=REPO / "build/release/tests/bench/vbench")
+    p.add_argument("--no-realtime", dest="realtime", action="store_false",
+                   help="ordinary scheduling, where others are to get their share")
     p.add_argument("back_ends", nargs="+", type=back_end, metavar="NAME=PROGRAM")
     o = p.parse_args(sys.argv[1:at])
     o.modes = sys.argv[at + 1:] or ["pair"]
@@ -102,7 +106,7 @@ def main():
     found = {}
     with tempfile.TemporaryDirectory(prefix="vxcmp") as folder, \
             Hugepages(HUGEPAGES if ("testpmd", None) in o.back_ends else 0), \
-            Builds(folder, o.cpus[0], o.back_ends, print) as stage:
+            Builds(folder, o) as stage:
         for _ in range(o.reps):
             for mode in o.modes:
                 for backend in stage.backends:

@@ -129,6 +129,24 @@ def hidden(tmp_path):
     return HIDE.format(ovs=bench.OpenVSwitch.DPDK_SWITCH if bench.OpenVSwitch.DPDK_SWITCH.is_file() else "")
 
 
+def test_builds_side_by_side():
+    """compare.py, with one build under two names."""
+    base.need_root()
+    if not {0, 1} <= os.sched_getaffinity(0):
+        raise base.Skip("compare.py needs CPUs 0 and 1")
+    program = base.binary("vhost-xdpd")
+    done = base.run("/usr/bin/python3", "-B", BENCH.parents[1] / "tests/bench/compare.py",
+                    "--no-realtime", "--reps", "2", "--ms", "20",
+                    "--vbench", base.build_dir() / "tests/bench/vbench",
+                    f"old={program}", f"new={program}", "--", "lat", "pair --size 256",
+                    check=False, timeout=60)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stdout
+    assert [(row[0], "old" in row, "new" in row) for row in rows] == [
+        ("lat", True, False), ("lat", False, True), ("pair", True, False), ("pair", False, True)]
+    assert all(float(row[-1]) > 0 for row in rows)
+
+
 def test_machine_with_one_cpu_and_without_dpdk(tmp_path):
     cpu = str(min(os.sched_getaffinity(0)))
     text, found = run(tmp_path / "out", hidden(tmp_path), "--sizes", "64", "--layouts", "split",
