@@ -23,7 +23,10 @@ struct times {
 	double waited; /* share of the time in which another process had our CPU */
 };
 
-/* Sends one frame and waits for it at the other guest. False: lost. */
+/*
+ * Sends one frame and waits for it at the other guest. False: lost. The buffer is not given back
+ * yet: a guest that is in a hurry answers first.
+ */
 static bool one_hop(struct bench_port *from, struct bench_port *to)
 {
 	uint64_t deadline;
@@ -31,15 +34,13 @@ static bool one_hop(struct bench_port *from, struct bench_port *to)
 	bench_queue_publish(&from->tx, 1);
 	for (int i = 0; i < 100000; i++) {
 		if (bench_queue_used(&to->rx))
-			goto arrived;
+			return true;
 	}
 	deadline = bench_now_ns() + PATIENCE_NS;
 	while (!bench_queue_used(&to->rx)) {
 		if (bench_now_ns() > deadline)
 			return false;
 	}
-arrived:
-	bench_queue_turn(&to->rx);
 	return true;
 }
 
@@ -75,6 +76,8 @@ static void round_trips(struct times *t, const struct bench_options *o)
 			t->lost++;
 		else if (now >= from)
 			add_time(t, now - before);
+		bench_queue_turn(&t->a->rx);
+		bench_queue_turn(&t->b->rx);
 		if (!take_back(t->a) || (ok && !take_back(t->b)))
 			break;
 	}
@@ -96,6 +99,7 @@ static void after_pauses(struct times *t, const struct bench_options *o)
 			add_time(t, bench_now_ns() - before);
 		else
 			t->lost++;
+		bench_queue_turn(&t->b->rx);
 		if (!take_back(t->a))
 			break;
 	}
