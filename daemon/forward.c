@@ -6,18 +6,9 @@
  * to the same place. A run is closed, its counters written, when the destination changes, when the
  * slow path was called (it may have flushed the run's ring), and at the end of the burst.
  */
-#include "forward_priv.h"
+#include "forward_route.h"
 
 #define FWD_FEW 8u /* frames: a burst for which latency counts */
-
-/* Flags that decide whether a buffer is one plain descriptor */
-#define FWD_PACKED_PLAIN (VHOST_DESC_KIND | VHOST_PACKED_BITS)
-
-/*
- * Key of a run whose frames have to be asked for their flow, one by one. Equal to no address: so
- * such frames leave the loop for fwd_route(), and all others pay nothing for it.
- */
-#define FWD_STEERED (1ull << 63)
 
 /*
  * Where the last frame went. All zero: nowhere. It lives in the loop's registers: no function gets
@@ -35,26 +26,32 @@ struct fwd_run {
 	uint32_t frames, bytes;
 };
 
-/* What fwd_route() finds. Two words, for two registers. */
-struct fwd_target {
-	uint64_t key;        /* of a run to there; 0: slow path */
-	struct vhost_vq *vq; /* ring of f->route_port, not open yet; NULL: the wire */
-};
+/* Before the ring is published, or somebody else works on it. */
+static always_inline void fwd_run_store(const struct fwd_run *run)
+{
+	if (run->vq && !run->packed)
+		vhost_split_store(run->vq, &run->rx);
+}
+
+/* Before the ring is settled: its counters belong to who has it open. */
+static always_inline void fwd_run_count(const struct fwd_run *run)
+{
+	if (run->vq) {
+		counter_add(&run->vq->frames, run->frames);
+		counter_add(&run->vq->bytes, run->bytes);
+	} else if (run->q) {
+		counter_add(&run->counters->tx_frames, run->frames);
+		counter_add(&run->counters->tx_bytes, run->bytes);
+	}
+}
 
 /* Returns the bytes of the run's frames. */
 static always_inline uint32_t fwd_run_close(struct fwd_run *run)
 {
 	uint32_t bytes = run->bytes;
 
-	if (run->vq) {
-		if (!run->packed)
-			vhost_split_store(run->vq, &run->rx);
-		counter_add(&run->vq->frames, run->frames);
-		counter_add(&run->vq->bytes, bytes);
-	} else if (run->q) {
-		counter_add(&run->counters->tx_frames, run->frames);
-		counter_add(&run->counters->tx_bytes, bytes);
-	}
+	fwd_run_store(run);
+	fwd_run_count(run);
 	run->key = 0;
 	run->vq = NULL;
 	run->q = NULL;
@@ -63,56 +60,13 @@ static always_inline uint32_t fwd_run_close(struct fwd_run *run)
 	return bytes;
 }
 
-/* @key: of the run, unless the port has several rings, or @steered */
-static always_inline struct fwd_target fwd_route_to_port(struct fwd *f, struct port *port,
-                                                         uint64_t key, bool steered, uint32_t hash,
-                                                         const uint8_t *frame, uint32_t len)
-{
-	const struct port_rxset *set = fwd_rxset(port);
-	struct fwd_target to = {.key = key};
-
-	f->route_port = port;
-	if (unlikely(!set->n))
-		return (struct fwd_target){0};
-	if (likely(set->n == 1)) {
-		to.vq = set->vq[0];
-	} else {
-		to.vq = fwd_flow_ring(port, set, steered ? hash : flow_hash(frame, len));
-		steered = true;
-	}
-	if (steered)
-		to.key = FWD_STEERED;
-	return to;
-}
-
-/*
- * Where does @frame of @src, for the address @mac, go? Out of line: once per run, and for each
- * frame of a steered one. Opens nothing, as that may flush the open run's ring.
- */
+/* Out of line: once per run, and for each frame of a steered one. */
 static __attribute__((noinline)) struct fwd_target fwd_route(struct fwd *f,
                                                              const struct fwd_guest_source *src,
                                                              uint64_t mac, const uint8_t *frame,
                                                              uint32_t len)
 {
-	bool learns = fwd_learns(src->port);
-	uint32_t hash = 0;
-	struct port *port;
-
-	if (mac & FDB_GROUP_BIT)
-		return (struct fwd_target){0};
-	port = fdb_lookup(atomic_load_explicit(&src->port->nic->fdb, memory_order_acquire),
-	                  fdb_key(mac, src->port->vlan));
-	if (port == src->port)
-		return (struct fwd_target){0};
-	if (learns) {
-		hash = flow_hash(frame, len);
-		flow_learn(src->port->flows, hash, src->vq->index / 2);
-	}
-	if (port && !fwd_is_away(port))
-		return fwd_route_to_port(f, port, mac, learns, hash, frame, len);
-	if (src->port->vlan)
-		return (struct fwd_target){0}; /* needs a tag */
-	return (struct fwd_target){.key = learns ? FWD_STEERED : mac};
+	return fwd_find_route(f, src, mac, frame, len);
 }
 
 static __attribute__((noinline)) struct fwd_target
@@ -126,7 +80,7 @@ static always_inline bool fwd_run_to_ring(struct fwd *f, struct fwd_run *run, st
 {
 	struct vhost_vq *vq = fwd_open_ring(f, f->route_port, to.vq);
 
-	if (!vq || vq->open_map->hdr_len != FWD_HDR || vq->open_map->log)
+	if (!vq || !fwd_is_fast_ring(vq->open_map))
 		return false;
 	run->key = to.key;
 	run->vq = vq;
@@ -245,8 +199,7 @@ struct fwd_burst {
 	struct fwd *f;
 	struct fwd_guest_source *src;
 	bool own_macs_only;
-	uint64_t
-		bytes; /* of frames that the fast path has handled, without those of the open run */
+	uint64_t bytes; /* that the fast path has handled, without those of the open run */
 };
 
 /*
@@ -266,11 +219,7 @@ static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run
 	uint8_t *dst;
 	bool empty;
 
-	/* flags and gso_type */
-	if (unlikely(frame_load2(tx->hdr) || fwd_is_tag((uint16_t)(w1 >> 32))))
-		return false;
-	if (unlikely(burst->own_macs_only) &&
-	    !fwd_owns(burst->src->port, w0 >> 48 | (w1 & 0xffffffff) << 16))
+	if (unlikely(!fwd_is_plain(burst->src->port, burst->own_macs_only, tx->hdr, w0, w1)))
 		return false;
 	if (unlikely(mac != run->key)) {
 		struct fwd_target to = fwd_route(burst->f, burst->src, mac, tx->frame, len);
@@ -313,8 +262,8 @@ static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run
 }
 
 /* A ring that the front end has disabled: take what is there and throw it away. */
-static uint32_t fwd_discard(struct fwd *f, struct fwd_guest_source *src,
-                            const struct vhost_vq_map *map)
+static cold_noinline uint32_t fwd_discard(struct fwd *f, struct fwd_guest_source *src,
+                                          const struct vhost_vq_map *map)
 {
 	struct vhost_vq *vq = src->vq;
 	uint32_t i;
@@ -432,15 +381,6 @@ static always_inline void fwd_warm(const struct fwd_guest_source *src,
 	ring_fetch(src->warm);
 }
 
-/* What fwd_warm() shall ask for next time. */
-static always_inline void fwd_remember_ring(struct fwd_guest_source *src, const struct fwd_run *run)
-{
-	if (run->vq && run->packed)
-		src->warm = &run->map->packed_desc[run->vq->last_avail];
-	else if (run->vq)
-		src->warm = run->rx.avail + 2u * (run->rx.next & run->rx.mask);
-}
-
 /* One burst; compiled once for each layout of the guest's ring. At most @n buffers are there. */
 static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_source *src,
                                               const struct vhost_vq_map *map, const bool packed,
@@ -453,6 +393,7 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 	enum fwd_result result = FWD_DONE;
 	struct vhost_split_hot tx = {0};
 	struct fwd_run run = {0};
+	bool published;
 	uint32_t i;
 
 	f->work = 0;
@@ -481,12 +422,16 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 		else
 			vhost_split_hot_take(&tx, frame.id, 0);
 	}
-	src->few = i < FWD_FEW;
-	if (unlikely(src->few))
-		fwd_remember_ring(src, &run);
-	burst.bytes += fwd_run_close(&run);
+	fwd_run_store(&run);
 	if (!packed)
 		vhost_split_store(vq, &tx);
+	published = fwd_publish_rings(f, vq, map);
+	/* What nobody waits for, while the indices are on their way */
+	fwd_run_count(&run);
+	burst.bytes += run.bytes;
+	src->few = i < FWD_FEW;
+	if (src->few && run.vq)
+		fwd_remember_ring(src, run.vq, run.map);
 	counter_add(&vq->frames, i);
 	counter_add(&vq->bytes, burst.bytes);
 	if (i)
@@ -496,10 +441,19 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 	else
 		src->blocked_since_ns = 0;
 	src->waiting = result == FWD_WAITING;
-	fwd_flush_rings(f, vq, map);
+	fwd_settle_rings(f, vq, map, published);
 	if (f->uplink_shared)
 		fwd_flush_uplinks(f);
 	return i;
+}
+
+/* Out of line, so that a look at a ring without frames needs no room for what a burst needs. */
+static __attribute__((noinline)) uint32_t fwd_split_burst(struct fwd *f,
+                                                          struct fwd_guest_source *src,
+                                                          const struct vhost_vq_map *map,
+                                                          uint32_t n)
+{
+	return fwd_guest_burst(f, src, map, false, min_u32(n, FWD_BURST));
 }
 
 static __attribute__((noinline)) uint32_t
@@ -535,9 +489,12 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 		vhost_split_no_kicks(vq, map);
 	if (unlikely(!map->enabled))
 		return fwd_discard(f, src, map);
+	if ((map->packed ? src->few && vhost_packed_is_last(vq, map) : n == 1) &&
+	    fwd_lone_frame(f, src, map))
+		return 1;
 	if (map->packed)
 		return fwd_packed_burst(f, src, map);
-	return fwd_guest_burst(f, src, map, false, min_u32(n, FWD_BURST));
+	return fwd_split_burst(f, src, map, n);
 }
 
 /* One untagged unicast frame of a nic for @port. Returns false if it needs the slow path. */

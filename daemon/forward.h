@@ -16,7 +16,8 @@
  *
  * Two shapes besides the single descriptor are common, and handled next to the loop: header and
  * frame apart, in the ring or in an indirect table (vhost_pair.h), and a frame that fills several
- * receive buffers (forward_merge.c). Whatever else there is, and every frame whose header is not
+ * receive buffers (forward_merge.c). A plain frame that comes alone, to another guest, takes a
+ * shorter way (forward_lone.c). Whatever else there is, and every frame whose header is not
  * plain, goes through forward_slow.c: chains, VLAN tags, floods, drops. It makes the frame a list
  * of segments whose first 64 bytes were copied once, decides from that copy, and writes the list to
  * wherever it has to go.

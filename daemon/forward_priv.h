@@ -19,6 +19,9 @@
  */
 #define FWD_HDR 12u
 
+/* Flags that decide whether a buffer of a packed ring is one plain descriptor */
+#define FWD_PACKED_PLAIN (VHOST_DESC_KIND | VHOST_PACKED_BITS)
+
 #define FWD_SHORTEST 16u /* bytes of a frame: what is read before the copy, in 8-byte words */
 
 /* A frame as the slow path handles it. */
@@ -134,8 +137,51 @@ static always_inline bool fwd_is_away(const struct port *port)
 	return !fwd_rxset(port)->n && port->nic->conf->mode != CONF_NIC_INTERNAL;
 }
 
-/** fwd_flush_rings() - publish, fence, interrupt, close: all open rings and @src, if there is one
+void fwd_ask(struct fwd *f, struct vhost_vq *vq, const struct vhost_vq_map *map, bool write);
+
+static always_inline bool fwd_has_failed(const struct vhost_vq *vq)
+{
+	return atomic_load_explicit(&vq->fault, memory_order_relaxed) != VHOST_VQ_OK;
+}
+
+/** fwd_close_ring() - interrupt and close an open ring; published and fenced before. See below. */
+static always_inline void fwd_close_ring(struct fwd *f, struct vhost_vq *vq)
+{
+	const struct vhost_vq_map *map = vq->open_map;
+
+	if (vhost_ring_is_dirty(vq, map)) {
+		vhost_ring_notify(vq, map);
+		counter_add(&vq->bursts, 1);
+	}
+	if (unlikely(map->partial || map->late_mem))
+		fwd_ask(f, vq, map, true);
+	f->fault |= fwd_has_failed(vq);
+	vq->open_map = NULL;
+	spin_unlock(&vq->lock);
+}
+
+/** fwd_settle_source() - the same for the ring that frames came from */
+static always_inline void fwd_settle_source(struct fwd *f, struct vhost_vq *src,
+                                            const struct vhost_vq_map *map)
+{
+	if (vhost_ring_is_dirty(src, map))
+		vhost_ring_notify(src, map);
+	if (unlikely(map->partial || map->late_mem))
+		fwd_ask(f, src, map, false);
+	f->fault |= fwd_has_failed(src);
+}
+
+/**
+ * fwd_publish_rings() - let the guests see what was done on @src, if there is one, and all open
+ * rings Return: true if there was anything. fwd_settle_rings() has to follow.
  */
+bool fwd_publish_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map);
+
+/** fwd_settle_rings() - fence, if something was @published; interrupt; close the open rings */
+void fwd_settle_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map,
+                      bool published);
+
+/** fwd_flush_rings() - both, one after the other */
 void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map);
 
 /**
@@ -159,6 +205,12 @@ enum fwd_merge_result {
  */
 enum fwd_merge_result fwd_merge(struct vhost_vq *vq, const struct vhost_vq_map *map, uint64_t w0,
                                 uint64_t w1, const uint8_t *frame, uint32_t len);
+
+/**
+ * fwd_lone_frame() - forward the next frame of a guest, if it goes to a guest and is plain
+ * Return: false if it is not; nothing was done then, but that its destination may be open.
+ */
+bool fwd_lone_frame(struct fwd *f, struct fwd_guest_source *src, const struct vhost_vq_map *map);
 
 /**
  * fwd_guest_slow() - forward the next frame of a guest, whatever its shape

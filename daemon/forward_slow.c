@@ -69,20 +69,15 @@ struct vhost_vq *fwd_open_ring_slow(struct fwd *f, struct port *port, struct vho
 	return vq;
 }
 
-static bool fwd_has_failed(const struct vhost_vq *vq)
-{
-	return atomic_load_explicit(&vq->fault, memory_order_relaxed) != VHOST_VQ_OK;
-}
-
 /* What a ring lacks, and will lack soon, goes to the control thread. */
-static cold_noinline void fwd_ask(struct fwd *f, struct vhost_vq *vq,
-                                  const struct vhost_vq_map *map, bool write)
+cold_noinline void fwd_ask(struct fwd *f, struct vhost_vq *vq, const struct vhost_vq_map *map,
+                           bool write)
 {
 	vhost_ring_look_ahead(vq, map, write);
 	f->fault |= vhost_vq_ask(vq);
 }
 
-void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map)
+bool fwd_publish_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map)
 {
 	bool any = false;
 
@@ -99,30 +94,25 @@ void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_
 		vhost_ring_publish(vq, vq->open_map);
 		any = true;
 	}
-	/* F: the indices above before the guests' wishes below; see vhost_ring_notify() */
-	if (any)
-		ring_fence_full();
-	for (uint32_t i = 0; i < f->n_open; i++) {
-		struct vhost_vq *vq = f->open[i];
+	return any;
+}
 
-		if (vhost_ring_is_dirty(vq, vq->open_map)) {
-			vhost_ring_notify(vq, vq->open_map);
-			counter_add(&vq->bursts, 1);
-		}
-		if (unlikely(vq->open_map->partial || vq->open_map->late_mem))
-			fwd_ask(f, vq, vq->open_map, true);
-		f->fault |= fwd_has_failed(vq);
-		vq->open_map = NULL;
-		spin_unlock(&vq->lock);
-	}
+void fwd_settle_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map,
+                      bool published)
+{
+	/* F: the published indices before the guests' wishes below; see vhost_ring_notify() */
+	if (published)
+		ring_fence_full();
+	for (uint32_t i = 0; i < f->n_open; i++)
+		fwd_close_ring(f, f->open[i]);
 	f->n_open = 0;
-	if (!src)
-		return;
-	if (vhost_ring_is_dirty(src, src_map))
-		vhost_ring_notify(src, src_map);
-	if (unlikely(src_map->partial || src_map->late_mem))
-		fwd_ask(f, src, src_map, false);
-	f->fault |= fwd_has_failed(src);
+	if (src)
+		fwd_settle_source(f, src, src_map);
+}
+
+void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map)
+{
+	fwd_settle_rings(f, src, src_map, fwd_publish_rings(f, src, src_map));
 }
 
 struct xsk_queue *fwd_open_uplink(struct fwd *f, const struct nic_view *view, uint32_t *ret_queue)

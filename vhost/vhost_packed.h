@@ -71,6 +71,16 @@ static always_inline void vhost_packed_step(const struct vhost_vq_map *map, uint
 	*slot = (uint16_t)next;
 }
 
+/** vhost_packed_is_last() - is there nothing behind the next buffer, which takes one slot? */
+static always_inline bool vhost_packed_is_last(const struct vhost_vq *vq,
+                                               const struct vhost_vq_map *map)
+{
+	uint16_t slot = vq->last_avail, bits = vq->avail_bits;
+
+	vhost_packed_step(map, &slot, &bits, 1);
+	return (vhost_packed_flags(vhost_packed_word(map, slot)) & VHOST_PACKED_BITS) != bits;
+}
+
 /**
  * vhost_packed_put_used() - complete the next buffer, which takes @n slots
  * @len: bytes written to it; 0 for a buffer that the device only reads

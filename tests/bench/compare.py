@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """compare.py [options] NAME=VHOST-XDPD... [testpmd] -- MODE...: builds of the daemon, side by side
 
-To try a change of the hot path: samples of each build in turn, guest to guest, quantiles for each.
+To try a change of the hot path: samples of each build in turn, guest to guest, quantiles for each,
+and the median of the ratios to the first one's sample of the same round; for each speed state
+(report.py) that the machine was in before and after a round.
 A MODE is what vbench is asked for, one argument each:
 
     tests/bench/compare.py old=/tmp/old/vhost-xdpd new=build/release/daemon/vhost-xdpd testpmd \\
@@ -18,6 +20,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO / "tests/lib"), str(REPO / "tests/bench")]
 
+import report  # noqa: E402
 from backends import GUEST_MAC  # noqa: E402
 from stages import Stage, ports_of  # noqa: E402
 from vx import base  # noqa: E402
@@ -25,6 +28,7 @@ from vx.daemon import Daemon  # noqa: E402
 from vx.peers import Hugepages, Testpmd  # noqa: E402
 
 HUGEPAGES = 600  # of 2 MiB, for testpmd
+C2C_MS = 20
 
 
 class Builds(Stage):
@@ -50,18 +54,24 @@ class Builds(Stage):
             self._join(name, sockets, back_end.process, self.realtime)
 
 
-def vbench(program, *argv):
-    done = subprocess.run([str(a) for a in (program, *argv)], text=True, stdout=subprocess.PIPE,
+def vbench(o, *argv):
+    fifo = ["--fifo"] if o.realtime else []
+    argv = [o.vbench, "--cpu", o.cpus[1], *fifo, *argv]
+    done = subprocess.run([str(a) for a in argv], text=True, stdout=subprocess.PIPE,
                           timeout=60, preexec_fn=base.die_with_parent)
     return json.loads(done.stdout)
+
+
+def c2c(o):
+    return vbench(o, "--peer-cpu", o.cpus[0], "--ms", C2C_MS, "c2c").get("ns")
 
 
 def sample(o, backend, mode):
     sockets = [a for s in backend.sockets for a in ("--socket", s)]
     backend.resume()
     try:
-        found = vbench(o.vbench, "--cpu", o.cpus[1], *(["--fifo"] if o.realtime else []), "--ms", o.ms, "--warmup-ms", 50,
-                       "--mac", GUEST_MAC, *sockets, *mode.split())
+        found = vbench(o, "--ms", o.ms, "--warmup-ms", 50, "--mac", GUEST_MAC, *sockets,
+                       *mode.split())
     finally:
         backend.pause()
     return found.get("p50_ns") or found.get("delivered_mpps")
@@ -73,6 +83,12 @@ def quantiles(values):
         return "no sample"
     return "  ".join(f"{q:.0%} {values[int(q * (len(values) - 1))]:8.1f}"
                      for q in (0, 0.25, 0.5, 0.75, 1))
+
+
+def ratio(values, others):
+    """Median over the rounds: what the machine does to one round it does to both."""
+    pairs = sorted(v / o for v, o in zip(values, others, strict=True) if v and o)
+    return f"x {pairs[len(pairs) // 2]:.3f}" if pairs else ""
 
 
 def back_end(text):
@@ -109,10 +125,15 @@ def main():
             Builds(folder, o) as stage:
         for _ in range(o.reps):
             for mode in o.modes:
-                for backend in stage.backends:
-                    found.setdefault((mode, backend.name), []).append(sample(o, backend, mode))
-    for (mode, name), values in found.items():
-        print(f"{mode:28}  {name:12}  {quantiles(values)}")
+                before = c2c(o)
+                values = [sample(o, backend, mode) for backend in stage.backends]
+                state = report.state_of(before, c2c(o), 0)
+                for backend, value in zip(stage.backends, values, strict=True):
+                    found.setdefault((mode, state, backend.name), []).append(value)
+    first = o.back_ends[0][0]
+    for (mode, state, name), values in sorted(found.items(), key=lambda item: item[0][:2]):
+        print(f"{mode:28}  {state:5} {len(values):3}  {name:12}  {quantiles(values)}  "
+              f"{ratio(values, found[mode, state, first])}")
 
 
 main()

@@ -56,6 +56,33 @@ static void test_exact_buffer(void **state)
 	fp_free(fp);
 }
 
+/* One byte less than that: the frame is dropped, and nothing is written. */
+static void test_short_buffer(void **state)
+{
+	struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
+	struct fp_port *a = &fp->ports[0], *b = &fp->ports[1];
+	uint32_t n = 0;
+
+	(void)state;
+	b->rx.map.mergeable = false;
+	for (uint32_t len = 60; len < 400; len += 17) {
+		uint64_t gpa = fp_post(b, len + 11);
+
+		fp_frame(frame, len, b->mac, a->mac, len);
+		memset(fp_host(b, gpa), 0x5a, len + 12);
+		fp_send(a, frame, len);
+		fp_run(fp, a);
+		assert_int_equal(fp_to_drops(b, PORT_TO_TOO_BIG), ++n);
+		fp_expect_nothing(b);
+		for (uint32_t i = 0; i < len + 12; i++)
+			assert_int_equal(fp_host(b, gpa)[i], 0x5a);
+		fp_send(a, frame, len - 1);
+		fp_run(fp, a);
+		fp_expect_frame(b, frame, len - 1);
+	}
+	fp_free(fp);
+}
+
 static void test_chains(void **state)
 {
 	struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
@@ -168,11 +195,12 @@ static void test_largest_frame(void **state)
 
 	(void)state;
 	fp_frame(frame, FWD_MAX_FRAME, b->mac, a->mac, 3);
-	for (uint32_t i = 0; i < 40; i++)
+	for (uint32_t room = 0; room < FWD_MAX_FRAME + 12; room += 2048)
 		fp_post(b, 2048);
 	fp_send(a, frame, FWD_MAX_FRAME);
 	assert_int_equal(fp_run(fp, a), 1);
 	fp_expect_frame(b, frame, FWD_MAX_FRAME);
+	fp_post(b, FWD_MAX_FRAME + 100); /* room is not what is missing */
 	fp_send(a, frame, FWD_MAX_FRAME + 1);
 	assert_int_equal(fp_run(fp, a), 1);
 	assert_int_equal(fp_from_drops(a, PORT_FROM_OVERSIZE), 1);
@@ -492,6 +520,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_length),
 		cmocka_unit_test(test_exact_buffer),
+		cmocka_unit_test(test_short_buffer),
 		cmocka_unit_test(test_chains),
 		cmocka_unit_test(test_indirect),
 		cmocka_unit_test(test_across_regions),
