@@ -4,13 +4,16 @@
  *
  * A client is read, answered and written in turn, never two at a time: as long as an answer waits
  * to be taken, nothing more is read from its client. So a client holds one line and one answer at
- * most, however much it sends. A timer drops those that leave an answer for too long.
+ * most, however much it sends, and of a long answer one piece. A timer drops those that leave an
+ * answer for too long.
+ *
+ * A turn of a client ends with a piece of an answer, or when it has cost as much text: then the
+ * event loop looks after everything else first.
  *
  * When all places are taken, a new client gets the place of the one that has been silent longest:
  * forgotten connections cannot lock the operator out.
  */
 #include <errno.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +25,8 @@
 #include "ctl_priv.h"
 #include "log.h"
 
-#define CTL_LARGE       (1u << 20) /* bytes of an answer after which memory goes back to the system */
 #define CTL_PATIENCE_MS 5000
+#define CTL_MAX_LINES   64 /* of a client's turn */
 
 struct ctl_client {
 	struct ctl *ctl;
@@ -35,8 +38,8 @@ struct ctl_client {
 	bool last; /* close once the answer is written */
 	struct loop_source *source;
 	uint64_t active_ms; /* last time that it sent or took something */
-	char *out;          /* answer, NULL: none */
-	size_t out_len, out_done;
+	struct ctl_answer out;
+	size_t out_done; /* bytes of the piece in hand that it has taken */
 	size_t in_len;
 	char in[CTL_MAX_LINE + 1]; /* a line and its newline */
 };
@@ -65,42 +68,35 @@ static void ctl_drop(struct ctl_client *c)
 	c->ctl->n_clients--;
 	loop_remove(c->source);
 	close(c->fd);
-	free(c->out);
+	ctl_rpc_drop(&c->out);
 	free(c);
 }
 
 /* --- out --- */
 
-/* Return: 1 when nothing is left to write, 0 when the client must take some first, or -errno. */
+/*
+ * Return: 1 when nothing is left to write, 0 when the client must take some first or has another
+ * piece to take in its next turn, or -errno.
+ */
 static int ctl_flush(struct ctl_client *c)
 {
-	while (c->out) {
-		ssize_t n = send(c->fd, c->out + c->out_done, c->out_len - c->out_done,
+	while (c->out.text) {
+		ssize_t n = send(c->fd, c->out.text + c->out_done, c->out.len - c->out_done,
 		                 MSG_NOSIGNAL | MSG_DONTWAIT);
+		int ret;
 
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 		c->active_ms = clock_now_ms();
 		c->out_done += (size_t)n;
-		if (c->out_done == c->out_len) {
-			free(c->out);
-			c->out = NULL;
-			/* The objects that it was made of took many times as much. */
-			if (c->out_len > CTL_LARGE)
-				malloc_trim(0);
-		}
+		if (c->out_done < c->out.len)
+			continue;
+		c->out_done = 0;
+		ret = ctl_rpc_more(&c->out);
+		if (ret)
+			return ret < 0 ? ret : 0;
 	}
 	return 1;
-}
-
-/* Takes over @answer. */
-static void ctl_queue(struct ctl_client *c, char *answer)
-{
-	if (!answer)
-		return;
-	c->out = answer;
-	c->out_len = strlen(answer);
-	c->out_done = 0;
 }
 
 /* --- in --- */
@@ -113,7 +109,7 @@ static void ctl_take_line(struct ctl_client *c, size_t len, size_t skip)
 	if (text && c->in[text - 1] == '\r')
 		text--;
 	if (text)
-		ctl_queue(c, ctl_rpc_answer(&c->ctl->table, c->in, text, c->may_mutate));
+		ctl_rpc_answer(&c->ctl->table, c->in, text, c->may_mutate, &c->out);
 	c->in_len -= skip;
 	memmove(c->in, c->in + skip, c->in_len);
 }
@@ -130,7 +126,7 @@ static bool ctl_next_line(struct ctl_client *c)
 		return true;
 	}
 	if (c->in_len == sizeof(c->in)) {
-		ctl_queue(c, ctl_rpc_error(CTL_E_PARSE, "the line is longer than 65536 bytes"));
+		ctl_rpc_error(CTL_E_PARSE, "the line is longer than 65536 bytes", &c->out);
 		c->in_len = 0;
 		c->last = true;
 		return true;
@@ -160,12 +156,15 @@ static int ctl_read(struct ctl_client *c)
 }
 
 /*
- * Goes on with a client until it has to wait for it. Return: 0, or an error after which the client
- * is dropped. At most 64 lines in a row, then others have their turn (epoll is level triggered).
+ * Goes on with a client until it has to wait for it, or others have their turn (epoll is level
+ * triggered). Return: 0, or an error after which the client is dropped.
  */
 static int ctl_serve(struct ctl_client *c)
 {
-	for (int lines = 0; lines < 64;) {
+	size_t cost = 0; /* bytes of requests and answers */
+
+	for (int lines = 0; lines < CTL_MAX_LINES && cost < CTL_PIECE;) {
+		size_t in_len = c->in_len;
 		int ret = ctl_flush(c);
 
 		if (ret <= 0)
@@ -174,6 +173,7 @@ static int ctl_serve(struct ctl_client *c)
 			return -ESHUTDOWN;
 		if (ctl_next_line(c)) {
 			lines++;
+			cost += in_len - c->in_len + c->out.len;
 			continue;
 		}
 		if (c->eof)
@@ -191,7 +191,7 @@ static int ctl_serve(struct ctl_client *c)
  */
 static uint32_t ctl_events(const struct ctl_client *c)
 {
-	if (c->out || memchr(c->in, '\n', c->in_len) || c->eof)
+	if (c->out.text || memchr(c->in, '\n', c->in_len) || c->eof)
 		return EPOLLOUT;
 	return EPOLLIN;
 }
@@ -219,7 +219,7 @@ static void ctl_on_client(void *arg, uint32_t events)
 		err = loop_modify_fd(c->source, ctl_events(c));
 	if (err < 0)
 		ctl_drop(c);
-	else if (c->out)
+	else if (c->out.text)
 		ctl_arm_timer(ctl);
 }
 
@@ -235,7 +235,7 @@ static void ctl_on_timer(void *arg)
 		ctl->paused = false;
 	for (struct ctl_client *c = ctl->clients; c; c = next) {
 		next = c->next;
-		if (!c->out)
+		if (!c->out.text)
 			continue;
 		if (now - c->active_ms < ctl->patience_ms) {
 			ctl_arm_timer(ctl);
@@ -267,11 +267,12 @@ static void ctl_make_place(struct ctl *ctl)
 /* Takes over @fd. */
 static void ctl_refuse(int fd)
 {
-	char *line = ctl_rpc_error(CTL_E_DENIED, "permission denied");
+	struct ctl_answer answer;
 
-	if (line)
-		(void)!send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT);
-	free(line);
+	ctl_rpc_error(CTL_E_DENIED, "permission denied", &answer);
+	if (answer.text)
+		(void)!send(fd, answer.text, answer.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ctl_rpc_drop(&answer);
 	close(fd);
 }
 
@@ -298,7 +299,8 @@ static void ctl_add_client(struct ctl *ctl, int fd)
 	c->may_mutate = access == CTL_ACCESS_ALL;
 	c->eof = c->last = false;
 	c->active_ms = clock_now_ms();
-	c->out = NULL;
+	c->out = (struct ctl_answer){0};
+	c->out_done = 0;
 	c->in_len = 0;
 	if (loop_add_fd(ctl->loop, fd, EPOLLIN, ctl_on_client, c, &c->source) < 0) {
 		close(fd);

@@ -4,8 +4,10 @@
  *
  * A stream socket in the file system, mode 0660. Who may connect: root, the daemon's own user, and
  * members of the socket's group; methods that change something are for the first two alone. What a
- * client can cost is bounded: 64 KiB a line, one answer waiting, some dozens of clients; one that
- * does not take its answer is dropped. Messages: docs/control-protocol.md. Control thread only.
+ * client can cost is bounded: 64 KiB a line, a piece of an answer waiting, some dozens of clients;
+ * one that does not take its answer is dropped. Long lists are made while they are taken, a piece
+ * at a time, so that nobody waits for the whole. Messages: docs/control-protocol.md. Control thread
+ * only.
  */
 #ifndef CTL_H
 #define CTL_H
@@ -29,16 +31,41 @@ enum ctl_code {
 	CTL_E_DENIED = -32001,
 };
 
+/* Which entry of a list is next, in the terms of its maker; all 0 is the first. */
+struct ctl_place {
+	uint32_t i, k;
+};
+
+/* A list in a result whose entries are made while the client takes them. */
+struct ctl_list {
+	/* In the result; needs no escapes. NULL: there are no more lists. */
+	const char *key;
+	/*
+	 * @place: moves on by one entry. What is listed may have changed since the last call.
+	 * Return: false behind the last entry; else *@ret_entry is one that the caller owns, or
+	 * NULL when memory is short.
+	 */
+	bool (*next)(void *owner, struct ctl_place *place, json_t **ret_entry);
+};
+
+/* A request in the hands of its method. */
+struct ctl_call {
+	void *owner;
+	const json_t *params; /* an object, or NULL when the request has none */
+	/* What the method may add to what it returns: */
+	const struct ctl_list *lists; /* they follow in the result; constant */
+	char *error;                  /* a sentence; the caller frees it */
+};
+
 struct ctl_method {
 	const char *name;
 	bool mutates;     /* for root and the daemon's own user only */
 	const char *help; /* a few words, for rpc.methods */
 	/*
-	 * @params: an object, or NULL when the request has none.
-	 * Return: the result, owned by the caller; or NULL with a sentence in @ret_error, which the
-	 * caller frees (NULL there too: out of memory).
+	 * Return: the result, an object that the caller owns; or NULL with @call->error (NULL there
+	 * too: out of memory).
 	 */
-	json_t *(*fn)(void *owner, json_t *params, char **ret_error);
+	json_t *(*fn)(struct ctl_call *call);
 };
 
 struct ctl;
@@ -47,7 +74,7 @@ struct ctl;
  * ctl_open() - make the socket and serve it from @loop
  * @path: fits sun_path. A socket that nobody listens on is replaced; one that answers is not.
  * @methods: borrowed, must outlive the ctl. rpc.methods, which lists them, is built in.
- * @owner: passed to each method
+ * @owner: passed to each method and list
  * @ret_why: on failure a sentence for the user, that names another daemon's pid if one listens;
  * caller frees it
  * Return: 0, -EADDRINUSE, or another -errno.

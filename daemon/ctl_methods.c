@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * One method per vhost-xdpctl verb. Everything here is done on the control thread: counters are
- * single-writer atomics, ring indices come from guest memory through the published map.
+ * single-writer atomics, ring indices come from guest memory through the published map. What may be
+ * long is a list whose entries are made one by one, while the client takes them.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -419,17 +420,6 @@ static json_t *worker_json(const struct daemon *d, uint32_t index)
 
 /* ---- methods -------------------------------------------------------------------------------- */
 
-typedef json_t *(*item_fn)(const struct daemon *d, uint32_t index);
-
-static json_t *list_of(const struct daemon *d, uint32_t n, item_fn fn)
-{
-	json_t *list = json_array();
-
-	for (uint32_t i = 0; i < n; i++)
-		json_array_append_new(list, fn(d, i));
-	return list;
-}
-
 static json_t *wrap(const char *key, json_t *value)
 {
 	json_t *obj = json_object();
@@ -438,84 +428,59 @@ static json_t *wrap(const char *key, json_t *value)
 	return obj;
 }
 
-static json_t *method_version(void *owner, json_t *params, char **ret_error)
+/* The entry of a list of @n that @place is at. */
+static bool next_of(const struct daemon *d, uint32_t n, struct ctl_place *place,
+                    json_t *(*entry)(const struct daemon *d, uint32_t index), json_t **ret_entry)
 {
-	json_t *obj = wrap("version", json_string(VX_VERSION));
-
-	(void)owner;
-	(void)params;
-	(void)ret_error;
-	set_u64(obj, "pid", (uint64_t)getpid());
-	return obj;
+	if (place->i >= n)
+		return false;
+	*ret_entry = entry(d, place->i++);
+	return true;
 }
 
-static json_t *method_show(void *owner, json_t *params, char **ret_error)
-{
-	const struct daemon *d = owner;
-	json_t *obj = method_version(owner, params, ret_error);
-
-	set_u64(obj, "uptime_s", (clock_now_ms() - d->start_ms) / 1000);
-	set_str(obj, "config", d->conf->path);
-	set_str(obj, "control_socket", d->conf->control_socket);
-	set_str(obj, "pin_dir", d->conf->pin_dir);
-	set_u64(obj, "busy_poll_us", d->conf->busy_poll_us);
-	set_str(obj, "placement", d->conf->placement == CONF_PLACEMENT_AUTO ? "auto" : "static");
-	json_object_set_new(obj, "workers", list_of(d, d->n_workers, worker_json));
-	json_object_set_new(obj, "nics", list_of(d, d->n_nics, nic_json));
-	json_object_set_new(obj, "ports", list_of(d, d->n_ports, port_json));
-	return obj;
-}
-
-static json_t *method_ports(void *owner, json_t *params, char **ret_error)
+static bool next_port(void *owner, struct ctl_place *place, json_t **ret_entry)
 {
 	const struct daemon *d = owner;
 
-	(void)params;
-	(void)ret_error;
-	return wrap("ports", list_of(d, d->n_ports, port_json));
+	return next_of(d, d->n_ports, place, port_json, ret_entry);
 }
 
-static json_t *method_nics(void *owner, json_t *params, char **ret_error)
+static bool next_nic(void *owner, struct ctl_place *place, json_t **ret_entry)
 {
 	const struct daemon *d = owner;
 
-	(void)params;
-	(void)ret_error;
-	return wrap("nics", list_of(d, d->n_nics, nic_json));
+	return next_of(d, d->n_nics, place, nic_json, ret_entry);
 }
 
-static json_t *method_workers(void *owner, json_t *params, char **ret_error)
+static bool next_worker(void *owner, struct ctl_place *place, json_t **ret_entry)
 {
 	const struct daemon *d = owner;
 
-	(void)params;
-	(void)ret_error;
-	return wrap("workers", list_of(d, d->n_workers, worker_json));
+	return next_of(d, d->n_workers, place, worker_json, ret_entry);
 }
 
-static json_t *method_macs(void *owner, json_t *params, char **ret_error)
+/* @place: the port and which of its addresses */
+static bool next_mac(void *owner, struct ctl_place *place, json_t **ret_entry)
 {
 	const struct daemon *d = owner;
-	json_t *list = json_array();
+	const struct conf_port *conf;
+	const struct port *port;
+	json_t *obj;
 
-	(void)params;
-	(void)ret_error;
-	for (uint32_t i = 0; i < d->n_ports; i++) {
-		const struct port *port = d->ports[i].port;
-		const struct conf_port *conf = port->conf;
-
-		for (uint32_t k = 0; k < conf->n_macs; k++) {
-			json_t *obj = wrap("mac", format_mac(conf->macs[k].addr));
-
-			set_u64(obj, "vlan", conf->vlan);
-			set_str(obj, "port", conf->name);
-			set_u64(obj, "port_id", port->id);
-			set_str(obj, "nic", conf->nic);
-			set_str(obj, "state", port_is_up(port) ? "up" : "down");
-			json_array_append_new(list, obj);
-		}
-	}
-	return wrap("macs", list);
+	while (place->i < d->n_ports && place->k >= d->ports[place->i].port->conf->n_macs)
+		*place = (struct ctl_place){.i = place->i + 1};
+	if (place->i >= d->n_ports)
+		return false;
+	port = d->ports[place->i].port;
+	conf = port->conf;
+	obj = wrap("mac", format_mac(conf->macs[place->k++].addr));
+	set_u64(obj, "vlan", conf->vlan);
+	set_str(obj, "port", conf->name);
+	set_u64(obj, "port_id", port->id);
+	set_str(obj, "nic", conf->nic);
+	set_str(obj, "state", port_is_up(port) ? "up" : "down");
+	*ret_entry = obj;
+	return true;
 }
 
 static json_t *port_stats(const struct daemon *d, uint32_t index)
@@ -528,35 +493,130 @@ static json_t *port_stats(const struct daemon *d, uint32_t index)
 	return obj;
 }
 
+static bool next_port_stats(void *owner, struct ctl_place *place, json_t **ret_entry)
+{
+	const struct daemon *d = owner;
+
+	return next_of(d, d->n_ports, place, port_stats, ret_entry);
+}
+
 static json_t *nic_stats(const struct daemon *d, uint32_t index)
 {
 	return nic_counts(d, &d->nics[index]);
 }
 
-/* params {"port": NAME} narrows to one port. */
-static json_t *method_stats(void *owner, json_t *params, char **ret_error)
+static bool next_nic_stats(void *owner, struct ctl_place *place, json_t **ret_entry)
 {
 	const struct daemon *d = owner;
-	const char *name = json_string_value(json_object_get(params, "port"));
-	json_t *obj;
+
+	return next_of(d, d->n_nics, place, nic_stats, ret_entry);
+}
+
+static json_t *version_json(void)
+{
+	json_t *obj = wrap("version", json_string(VX_VERSION));
+
+	set_u64(obj, "pid", (uint64_t)getpid());
+	return obj;
+}
+
+static json_t *method_version(struct ctl_call *call)
+{
+	(void)call;
+	return version_json();
+}
+
+static json_t *method_show(struct ctl_call *call)
+{
+	static const struct ctl_list lists[] = {
+		{"workers", next_worker}, {"nics", next_nic}, {"ports", next_port}, {0}};
+	const struct daemon *d = call->owner;
+	json_t *obj = version_json();
+
+	set_u64(obj, "uptime_s", (clock_now_ms() - d->start_ms) / 1000);
+	set_str(obj, "config", d->conf->path);
+	set_str(obj, "control_socket", d->conf->control_socket);
+	set_str(obj, "pin_dir", d->conf->pin_dir);
+	set_u64(obj, "busy_poll_us", d->conf->busy_poll_us);
+	set_str(obj, "placement", d->conf->placement == CONF_PLACEMENT_AUTO ? "auto" : "static");
+	call->lists = lists;
+	return obj;
+}
+
+static json_t *method_ports(struct ctl_call *call)
+{
+	static const struct ctl_list lists[] = {{"ports", next_port}, {0}};
+
+	call->lists = lists;
+	return json_object();
+}
+
+static json_t *method_nics(struct ctl_call *call)
+{
+	static const struct ctl_list lists[] = {{"nics", next_nic}, {0}};
+
+	call->lists = lists;
+	return json_object();
+}
+
+static json_t *method_workers(struct ctl_call *call)
+{
+	static const struct ctl_list lists[] = {{"workers", next_worker}, {0}};
+
+	call->lists = lists;
+	return json_object();
+}
+
+static json_t *method_macs(struct ctl_call *call)
+{
+	static const struct ctl_list lists[] = {{"macs", next_mac}, {0}};
+
+	call->lists = lists;
+	return json_object();
+}
+
+static json_t *fail(struct ctl_call *call, const char *fmt, ...) printf_like(2, 3);
+static json_t *fail(struct ctl_call *call, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&call->error, fmt, ap) < 0)
+		call->error = NULL;
+	va_end(ap);
+	return NULL;
+}
+
+/* Return: the port's position, or d->n_ports if there is none. */
+static uint32_t find_port(const struct daemon *d, const char *name)
+{
+	uint32_t i = 0;
+
+	while (i < d->n_ports && strcmp(d->ports[i].port->conf->name, name) != 0)
+		i++;
+	return i;
+}
+
+/* params {"port": NAME} narrows to one port. */
+static json_t *method_stats(struct ctl_call *call)
+{
+	static const struct ctl_list lists[] = {
+		{"ports", next_port_stats}, {"nics", next_nic_stats}, {0}};
+	const struct daemon *d = call->owner;
+	const char *name = json_string_value(json_object_get(call->params, "port"));
+	json_t *list;
+	uint32_t i;
 
 	if (!name) {
-		obj = wrap("ports", list_of(d, d->n_ports, port_stats));
-		json_object_set_new(obj, "nics", list_of(d, d->n_nics, nic_stats));
-		return obj;
+		call->lists = lists;
+		return json_object();
 	}
-	for (uint32_t i = 0; i < d->n_ports; i++) {
-		json_t *list;
-
-		if (strcmp(d->ports[i].port->conf->name, name) != 0)
-			continue;
-		list = json_array();
-		json_array_append_new(list, port_stats(d, i));
-		return wrap("ports", list);
-	}
-	if (asprintf(ret_error, "there is no port '%s'", name) < 0)
-		*ret_error = NULL;
-	return NULL;
+	i = find_port(d, name);
+	if (i == d->n_ports)
+		return fail(call, "there is no port '%s'", name);
+	list = json_array();
+	json_array_append_new(list, port_stats(d, i));
+	return wrap("ports", list);
 }
 
 /* ---- moving sources ------------------------------------------------------------------------- */
@@ -576,68 +636,55 @@ static bool move_param(const json_t *params, const char *key, uint32_t *ret)
 	return json_is_integer(value) && n >= 0 && n <= UINT32_MAX;
 }
 
-static json_t *move_fail(char **ret_error, const char *fmt, ...) printf_like(2, 3);
-static json_t *move_fail(char **ret_error, const char *fmt, ...)
+static bool move_read(struct ctl_call *call, struct move_params *ret)
 {
-	va_list ap;
+	const struct daemon *d = call->owner;
+	const json_t *params = call->params;
 
-	va_start(ap, fmt);
-	if (vasprintf(ret_error, fmt, ap) < 0)
-		*ret_error = NULL;
-	va_end(ap);
-	return NULL;
-}
-
-static bool move_read(const struct daemon *d, const json_t *params, struct move_params *ret,
-                      char **ret_error)
-{
 	ret->name = json_string_value(json_object_get(params, "name"));
 	if (!ret->name || !move_param(params, "queue", &ret->queue) ||
 	    !move_param(params, "worker", &ret->worker))
-		return move_fail(ret_error,
-		                 "params are name, queue and worker: a text, two numbers");
+		return fail(call, "params are name, queue and worker: a text, two numbers");
 	if (ret->worker >= d->n_workers)
-		return move_fail(ret_error, "there is no worker %u", ret->worker);
+		return fail(call, "there is no worker %u", ret->worker);
 	return true;
 }
 
-static json_t *method_port_move(void *owner, json_t *params, char **ret_error)
+static json_t *method_port_move(struct ctl_call *call)
 {
-	struct daemon *d = owner;
+	struct daemon *d = call->owner;
 	struct move_params move;
-	uint32_t i = 0;
+	uint32_t i;
 
-	if (!move_read(d, params, &move, ret_error))
+	if (!move_read(call, &move))
 		return NULL;
-	while (i < d->n_ports && strcmp(d->ports[i].port->conf->name, move.name) != 0)
-		i++;
+	i = find_port(d, move.name);
 	if (i == d->n_ports)
-		return move_fail(ret_error, "there is no port '%s'", move.name);
+		return fail(call, "there is no port '%s'", move.name);
 	if (move.queue >= d->ports[i].port->conf->queues)
-		return move_fail(ret_error, "port '%s' has no queue pair %u", move.name,
-		                 move.queue);
+		return fail(call, "port '%s' has no queue pair %u", move.name, move.queue);
 	daemon_move_ring(d, i, 2 * move.queue + 1, move.worker);
 	return wrap("worker", json_integer(move.worker));
 }
 
-static json_t *method_nic_move(void *owner, json_t *params, char **ret_error)
+static json_t *method_nic_move(struct ctl_call *call)
 {
-	struct daemon *d = owner;
+	struct daemon *d = call->owner;
 	const struct nic_view *view;
 	struct move_params move;
 	uint32_t i = 0, k = 0;
 
-	if (!move_read(d, params, &move, ret_error))
+	if (!move_read(call, &move))
 		return NULL;
 	while (i < d->n_nics && strcmp(d->nics[i].nic->conf->name, move.name) != 0)
 		i++;
 	if (i == d->n_nics)
-		return move_fail(ret_error, "there is no nic '%s'", move.name);
+		return fail(call, "there is no nic '%s'", move.name);
 	view = nic_view_get(d->nics[i].nic);
 	while (k < view->n_queues && view->queues[k]->queue != move.queue)
 		k++;
 	if (k == view->n_queues)
-		return move_fail(ret_error, "nic '%s' has no queue %u now", move.name, move.queue);
+		return fail(call, "nic '%s' has no queue %u now", move.name, move.queue);
 	daemon_move_queue(d, i, k, move.worker);
 	return wrap("worker", json_integer(move.worker));
 }

@@ -38,13 +38,22 @@ static void check_answer(const char *line, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct ctl_table table = {ctl_methods, ctl_n_methods, &daemon_};
-	char *answer;
+	struct ctl_answer answer;
+	static char line[1 << 20];
+	size_t len = 0;
+	int more;
 
 	if (!size)
 		return 0;
-	answer = ctl_rpc_answer(&table, (const char *)data + 1, size - 1, data[0] & 1);
-	if (answer)
-		check_answer(answer, strlen(answer));
-	free(answer);
+	ctl_rpc_answer(&table, (const char *)data + 1, size - 1, data[0] & 1, &answer);
+	while (answer.text) {
+		fuzz_promise(answer.len && answer.len <= sizeof(line) - len);
+		memcpy(line + len, answer.text, answer.len);
+		len += answer.len;
+		more = ctl_rpc_more(&answer);
+		fuzz_promise(more == !!answer.text);
+	}
+	if (len)
+		check_answer(line, len);
 	return 0;
 }

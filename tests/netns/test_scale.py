@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Many ports, many addresses, many queue pairs: what they cost, and that they work."""
 import json
+import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,37 @@ def write_json(daemon):
     """JSON is YAML, and written a hundred times as fast."""
     daemon.write = lambda: daemon.file.write_text(json.dumps(daemon.config))
     return daemon
+
+
+def request(daemon, method):
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(10 * base.patience())
+    sock.connect(str(daemon.control))
+    sock.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}).encode() + b"\n")
+    return sock
+
+
+def control_time(daemon):
+    """CPU time of the control thread, seconds."""
+    spent = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/schedstat").read_text()
+    return int(spent.split()[0]) / 1e9
+
+
+def held_up(daemon, method):
+    """The result of a long answer, the CPU time of the control thread until others had theirs meanwhile
+    (the most it took), and all that it took. The load of the machine does not change these."""
+    answer, worst, start = b"", 0, control_time(daemon)
+    with request(daemon, method) as sock:
+        while not answer.endswith(b"\n"):
+            before = control_time(daemon)
+            with request(daemon, "version") as other:
+                assert other.recv(4096).endswith(b"\n")
+            worst = max(worst, control_time(daemon) - before)
+            with suppress(BlockingIOError):
+                part = sock.recv(1 << 20, socket.MSG_DONTWAIT)
+                assert part
+                answer += part
+    return json.loads(answer)["result"], worst, control_time(daemon) - start
 
 
 def test_hundred_thousand_addresses(topo, wire):
@@ -66,6 +99,12 @@ def test_hundred_thousand_addresses(topo, wire):
         if not life:
             daemon.stop()
     assert len(daemon.ctl("mac", "list")["macs"]) == N_PORTS * N_MACS
+    for method, count in ("mac.list", lambda r: len(r["macs"])), (
+            "show", lambda r: sum(len(p["macs"]) for p in r["ports"])):
+        result, worst, spent = held_up(daemon, method)
+        print(f"{method}: {spent * 1000:.0f} ms, others wait for {worst * 1000:.1f} ms at most")
+        assert count(result) == N_PORTS * N_MACS
+        assert worst < spent / 3  # a piece, and what fits into a socket, is a tenth
     dump = json.loads(run("bpftool", "-j", "map", "dump", "pinned",
                           daemon.pin_dir / "nic0" / "fdb").stdout)
     assert len(dump) == N_PORTS * N_MACS

@@ -25,7 +25,7 @@
 #include <cmocka.h>
 
 #include "clock.h"
-#include "ctl.h"
+#include "ctl_priv.h"
 #include "log.h"
 #include "skip.h"
 
@@ -41,40 +41,39 @@ static int n_calls;
 
 /* --- methods --- */
 
-static json_t *method_echo(void *owner, json_t *params, char **ret_error)
+static uint32_t n_made;    /* entries of lists */
+static uint32_t made_then; /* how many when echo was called last */
+static uint32_t n_entries; /* of the list, and memory is short after n_possible */
+static uint32_t n_possible;
+
+static json_t *method_echo(struct ctl_call *call)
 {
-	(void)ret_error;
 	n_calls++;
-	assert_ptr_equal(owner, &n_calls);
-	return json_pack("{s:O?}", "params", params);
+	made_then = n_made;
+	assert_ptr_equal(call->owner, &n_calls);
+	return json_pack("{s:O?}", "params", call->params);
 }
 
-static json_t *method_no(void *owner, json_t *params, char **ret_error)
+static json_t *method_no(struct ctl_call *call)
 {
-	(void)owner;
-	(void)params;
-	*ret_error = strdup("there is no such \"thing\"");
+	call->error = strdup("there is no such \"thing\"");
 	return NULL;
 }
 
 /* A sentence with bytes that are no UTF-8, and none at all. */
-static json_t *method_bad_text(void *owner, json_t *params, char **ret_error)
+static json_t *method_bad_text(struct ctl_call *call)
 {
-	(void)owner;
-	if (json_object_get(params, "none"))
-		return NULL;
-	*ret_error = strdup("\xff\xfe");
+	if (!json_object_get(call->params, "none"))
+		call->error = strdup("\xff\xfe");
 	return NULL;
 }
 
-static json_t *method_big(void *owner, json_t *params, char **ret_error)
+static json_t *method_big(struct ctl_call *call)
 {
-	size_t size = (size_t)json_integer_value(json_object_get(params, "bytes"));
+	size_t size = (size_t)json_integer_value(json_object_get(call->params, "bytes"));
 	char *text = malloc(size + 1);
 	json_t *result;
 
-	(void)owner;
-	(void)ret_error;
 	assert_non_null(text);
 	memset(text, 'x', size);
 	text[size] = '\0';
@@ -83,11 +82,54 @@ static json_t *method_big(void *owner, json_t *params, char **ret_error)
 	return result;
 }
 
+/* Counts places, in both of its numbers. */
+static bool next_entry(void *owner, struct ctl_place *place, json_t **ret_entry)
+{
+	assert_ptr_equal(owner, &n_calls);
+	assert_int_equal(place->k, 2 * place->i);
+	if (place->i == n_entries)
+		return false;
+	if (place->i < n_possible)
+		*ret_entry = json_pack("{s:i}", "n", (int)place->i);
+	n_made++;
+	place->i++;
+	place->k += 2;
+	return true;
+}
+
+static void set_list(const struct ctl_call *call)
+{
+	const json_t *possible = json_object_get(call->params, "possible");
+
+	n_entries = (uint32_t)json_integer_value(json_object_get(call->params, "n"));
+	n_possible = possible ? (uint32_t)json_integer_value(possible) : n_entries;
+}
+
+static json_t *method_list(struct ctl_call *call)
+{
+	static const struct ctl_list lists[] = {{"list", next_entry}, {0}};
+
+	set_list(call);
+	call->lists = lists;
+	return json_object();
+}
+
+static json_t *method_lists(struct ctl_call *call)
+{
+	static const struct ctl_list lists[] = {{"a", next_entry}, {"b", next_entry}, {0}};
+
+	set_list(call);
+	call->lists = lists;
+	return json_pack("{s:i,s:[]}", "x", 1, "y");
+}
+
 static const struct ctl_method methods[] = {
 	{"echo", false, "parameters, back", method_echo},
 	{"no", false, "fails", method_no},
 	{"bad-text", false, "fails in bytes", method_bad_text},
 	{"big", false, "answers at length", method_big},
+	{"list", false, "answers in pieces", method_list},
+	{"lists", false, "answers in pieces", method_lists},
 	{"change", true, "changes something", method_echo},
 };
 
@@ -198,6 +240,7 @@ static int set_up(void **state)
 
 	(void)state;
 	n_calls = 0;
+	n_made = 0;
 	still_ns = 0;
 	assert_int_equal(loop_new(&loop), 0);
 	assert_int_equal(loop_add_timer(loop, on_turn_end, loop, &turn_timer), 0);
@@ -226,6 +269,8 @@ static int tear_down(void **state)
 
 #define ECHO        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"echo\"}\n"
 #define ECHO_ANSWER ANSWER("1", "\"result\":{\"params\":null}")
+#define LIST(method, n)                                                                            \
+	"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"" method "\",\"params\":{\"n\":" n "}}\n"
 
 static const struct row {
 	const char *request, *answer;
@@ -237,7 +282,16 @@ static const struct row {
 	{"{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"echo\"}\n",
          ANSWER("null", "\"result\":{\"params\":null}")},
 	{"\n\r\n", ""},
+	/* lists */
+	{LIST("list", "0"), ANSWER("1", "\"result\":{\"list\":[]}")},
+	{LIST("list", "1"), ANSWER("1", "\"result\":{\"list\":[{\"n\":0}]}")},
+	{LIST("list", "3"), ANSWER("1", "\"result\":{\"list\":[{\"n\":0},{\"n\":1},{\"n\":2}]}")},
+	{LIST("lists", "0"), ANSWER("1", "\"result\":{\"x\":1,\"y\":[],\"a\":[],\"b\":[]}")},
+	{LIST("lists", "2"), ANSWER("1", "\"result\":{\"x\":1,\"y\":[],\"a\":[{\"n\":0},{\"n\":1}],"
+                                         "\"b\":[{\"n\":0},{\"n\":1}]}")},
+	{LIST("list", "3,\"possible\":2"), ERROR("1", "-32603", "out of memory")},
 	/* notifications */
+	{"{\"jsonrpc\":\"2.0\",\"method\":\"list\",\"params\":{\"n\":9,\"possible\":0}}\n", ""},
 	{"{\"jsonrpc\":\"2.0\",\"method\":\"echo\"}\n", ""},
 	{"{\"jsonrpc\":\"2.0\",\"method\":\"nothing\"}\n", ""},
 	/* errors of each kind */
@@ -488,6 +542,100 @@ static void test_no_reader(void **state)
 	close(other);
 }
 
+/* --- lists that take many pieces --- */
+
+#define LONG 200000 /* entries, of 12 bytes or so; so a piece has some thousand */
+
+/* The text that the answer to LIST("lists", LONG) should be. */
+static char *long_answer(size_t *ret_len)
+{
+	char *text = NULL;
+	FILE *f = open_memstream(&text, ret_len);
+
+	assert_non_null(f);
+	fputs("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"x\":1,\"y\":[]", f);
+	for (int k = 0; k < 2; k++) {
+		fprintf(f, ",\"%c\":[", "ab"[k]);
+		for (int i = 0; i < LONG; i++)
+			fprintf(f, "%s{\"n\":%d}", i ? "," : "", i);
+		fputc(']', f);
+	}
+	fputs("}}\n", f);
+	assert_int_equal(fclose(f), 0);
+	return text;
+}
+
+/* Nobody waits for more than a piece of somebody else's list, which arrives whole. */
+static void test_long_list(void **state)
+{
+	const uint32_t most = 2 * CTL_PIECE / (uint32_t)strlen("{\"n\":0},");
+	size_t len, done = 0;
+	char *want = long_answer(&len);
+	int fd = dial(), other = dial();
+
+	(void)state;
+	assert_string_equal(ask(fd, ECHO), ECHO_ANSWER);
+	assert_string_equal(ask(other, ECHO), ECHO_ANSWER);
+	say(fd, LIST("lists", "200000"), strlen(LIST("lists", "200000")));
+	while (done < len) {
+		static char text[65536];
+		uint32_t before = n_made;
+		ssize_t n;
+
+		assert_string_equal(ask(other, ECHO), ECHO_ANSWER);
+		assert_true(made_then - before <= most);
+		n = recv(fd, text, sizeof(text), MSG_DONTWAIT);
+		if (n < 0 && errno == EAGAIN)
+			continue;
+		assert_in_range(n, 1, len - done);
+		assert_memory_equal(text, want + done, (size_t)n);
+		done += (size_t)n;
+	}
+	assert_int_equal(n_made, 2 * LONG);
+	assert_string_equal(ask(fd, ECHO), ECHO_ANSWER);
+	free(want);
+	close(fd);
+	close(other);
+}
+
+/* What is not taken is not made; who takes nothing is dropped. */
+static void test_long_list_unread(void **state)
+{
+	int fd = dial();
+
+	(void)state;
+	stop_clock();
+	ctl_set_patience(ctl, PATIENCE_MS);
+	say(fd, LIST("list", "100000000"), strlen(LIST("list", "100000000")));
+	wait_clients(1);
+	for (int i = 0; i < ENOUGH_TURNS && ctl_n_clients(ctl); i++) {
+		turn();
+		pass_ms(1);
+	}
+	assert_int_equal(ctl_n_clients(ctl), 0);
+	assert_in_range(n_made, 1, 10000000);
+	close(fd);
+}
+
+/* When memory runs out in the middle the connection ends, and with it the line. */
+static void test_torn_list(void **state)
+{
+	const char *text = "";
+	int fd = dial();
+
+	(void)state;
+	say(fd, LIST("list", "200000,\"possible\":20000"),
+	    strlen(LIST("list", "200000,\"possible\":20000")));
+	while (strcmp(text, "(closed)") != 0) {
+		text = hear(fd);
+		assert_string_not_equal(text, "");
+		assert_null(strchr(text, '\n'));
+	}
+	assert_int_equal(n_made, 20001);
+	close(fd);
+	wait_clients(0);
+}
+
 /* More clients than places: the one silent longest goes, a new one is always served. */
 static void test_many_clients(void **state)
 {
@@ -731,14 +879,25 @@ static int remove_dir(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_requests),     TEST(test_methods),
-		TEST(test_pieces),       TEST(test_half_closed),
-		TEST(test_long_lines),   TEST(test_junk),
-		TEST(test_slow_reader),  TEST(test_no_reader),
-		TEST(test_many_clients), TEST(test_no_descriptors),
-		TEST(test_mode),         TEST(test_second_daemon),
-		TEST(test_stale_socket), TEST(test_bad_paths),
-		TEST(test_access),       TEST(test_supplementary_group),
+		TEST(test_requests),
+		TEST(test_methods),
+		TEST(test_pieces),
+		TEST(test_half_closed),
+		TEST(test_long_lines),
+		TEST(test_junk),
+		TEST(test_long_list),
+		TEST(test_long_list_unread),
+		TEST(test_torn_list),
+		TEST(test_slow_reader),
+		TEST(test_no_reader),
+		TEST(test_many_clients),
+		TEST(test_no_descriptors),
+		TEST(test_mode),
+		TEST(test_second_daemon),
+		TEST(test_stale_socket),
+		TEST(test_bad_paths),
+		TEST(test_access),
+		TEST(test_supplementary_group),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
