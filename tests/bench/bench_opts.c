@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bench_opts.h"
+#include "vfe_args.h"
 #include "vfe_proto.h"
 
 /* Options that have no short form */
@@ -52,32 +53,10 @@ static void usage(FILE *out)
 	      out);
 }
 
-static void die(const char *what, const char *value)
-{
-	fprintf(stderr, "vbench: %s: %s\n", what, value);
-	exit(2);
-}
-
-static uint32_t number(const char *what, const char *text, uint32_t min, uint32_t max)
-{
-	char *end;
-	unsigned long n = strtoul(text, &end, 0);
-
-	if (end == text || *end || *text == '-' || n < min || n > max)
-		die(what, text);
-	return (uint32_t)n;
-}
-
-static void mac(const char *what, const char *text, struct vfe_mac *ret)
-{
-	if (!vfe_mac_parse(text, ret))
-		die(what, text);
-}
-
 static void add_socket(struct bench_options *o, const char *path)
 {
 	if (o->n_sockets == BENCH_MAX_GUESTS)
-		die("--socket", "too many guests");
+		vfe_arg_die("--socket", "too many guests");
 	o->sockets[o->n_sockets++] = path;
 }
 
@@ -121,50 +100,50 @@ static void one_option(int c, struct bench_options *o)
 		add_socket(o, optarg);
 		break;
 	case 'm':
-		mac("--mac", optarg, &o->mac);
+		vfe_arg_mac("--mac", optarg, &o->mac);
 		break;
 	case 'd':
-		mac("--dst", optarg, &o->dst);
+		vfe_arg_mac("--dst", optarg, &o->dst);
 		o->has_dst = true;
 		break;
 	case 'z':
-		o->size = number("--size", optarg, 18, 65000);
+		o->size = (uint32_t)vfe_arg_number("--size", optarg, 18, 65000);
 		break;
 	case 'r':
-		o->ring = (uint16_t)number("--ring", optarg, 2, 32768);
+		o->ring = (uint16_t)vfe_arg_number("--ring", optarg, 2, 32768);
 		break;
 	case 'p':
-		o->stride = number("--stride", optarg, 64, 1 << 20);
+		o->stride = (uint32_t)vfe_arg_number("--stride", optarg, 64, 1 << 20);
 		break;
 	case OPT_RX_STRIDE:
-		o->rx_stride = number("--rx-stride", optarg, 64, 1 << 20);
+		o->rx_stride = (uint32_t)vfe_arg_number("--rx-stride", optarg, 64, 1 << 20);
 		break;
 	case 'c':
-		o->cpu = (int)number("--cpu", optarg, 0, CPU_SETSIZE - 1);
+		o->cpu = (int)vfe_arg_number("--cpu", optarg, 0, CPU_SETSIZE - 1);
 		break;
 	case 'C':
-		o->cpu_b = (int)number("--peer-cpu", optarg, 0, CPU_SETSIZE - 1);
+		o->cpu_b = (int)vfe_arg_number("--peer-cpu", optarg, 0, CPU_SETSIZE - 1);
 		break;
 	case 'n':
-		o->ms = (int)number("--ms", optarg, 1, 3600000);
+		o->ms = (int)vfe_arg_number("--ms", optarg, 1, 3600000);
 		break;
 	case 'w':
-		o->warmup_ms = (int)number("--warmup-ms", optarg, 0, 3600000);
+		o->warmup_ms = (int)vfe_arg_number("--warmup-ms", optarg, 0, 3600000);
 		break;
 	case OPT_ACTIVE:
-		o->active = (int)number("--active", optarg, 2, BENCH_MAX_GUESTS);
+		o->active = (int)vfe_arg_number("--active", optarg, 2, BENCH_MAX_GUESTS);
 		break;
 	case OPT_NAP_US:
-		o->nap_us = number("--nap-us", optarg, 0, 1000000);
+		o->nap_us = (uint32_t)vfe_arg_number("--nap-us", optarg, 0, 1000000);
 		break;
 	case OPT_GAP_US:
-		o->gap_us = number("--gap-us", optarg, 1, 10000000);
+		o->gap_us = (uint32_t)vfe_arg_number("--gap-us", optarg, 1, 10000000);
 		break;
 	case OPT_PPS:
-		o->pps = number("--pps", optarg, 1, 100000000);
+		o->pps = (uint32_t)vfe_arg_number("--pps", optarg, 1, 100000000);
 		break;
 	case OPT_WATCH_PID:
-		o->watch_pid = (int)number("--watch-pid", optarg, 1, 1 << 30);
+		o->watch_pid = (int)vfe_arg_number("--watch-pid", optarg, 1, 1 << 30);
 		break;
 	case 'h':
 		usage(stdout);
@@ -178,13 +157,13 @@ static void one_option(int c, struct bench_options *o)
 static void check_sizes(const struct bench_options *o)
 {
 	if (o->size + VFE_HDR_LEN > o->stride || o->stride % 64)
-		die("--stride", "must be a multiple of 64 and hold header and frame");
+		vfe_arg_die("--stride", "must be a multiple of 64 and hold header and frame");
 	if (o->rx_stride % 64)
-		die("--rx-stride", "must be a multiple of 64");
+		vfe_arg_die("--rx-stride", "must be a multiple of 64");
 	if (o->size + VFE_HDR_LEN > o->rx_stride && !o->mergeable)
-		die("--rx-stride", "frames do not fit; see --mergeable");
+		vfe_arg_die("--rx-stride", "frames do not fit; see --mergeable");
 	if (o->ring & (o->ring - 1))
-		die("--ring", "must be a power of two");
+		vfe_arg_die("--ring", "must be a power of two");
 }
 
 static void check_guests(struct bench_options *o)
@@ -208,14 +187,14 @@ static void check_guests(struct bench_options *o)
 		if (strcmp(o->mode, guests[i].mode) != 0)
 			continue;
 		if (o->n_sockets < guests[i].min || o->n_sockets > guests[i].max)
-			die(o->mode, "wrong number of guests (--socket)");
+			vfe_arg_die(o->mode, "wrong number of guests (--socket)");
 		if (!o->active)
 			o->active = o->n_sockets;
 		if (o->active > o->n_sockets || o->active % 2)
 			o->active = o->n_sockets & ~1;
 		return;
 	}
-	die("unknown mode", o->mode);
+	vfe_arg_die("unknown mode", o->mode);
 }
 
 void bench_options_parse(int argc, char **argv, struct bench_options *o)

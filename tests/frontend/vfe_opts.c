@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vfe_args.h"
 #include "vfe_opts.h"
 
 struct bit_name {
@@ -107,30 +108,13 @@ static void usage(FILE *out)
 	      out);
 }
 
-static void die(const char *what, const char *value)
-{
-	fprintf(stderr, "vfe: %s: %s\n", what, value);
-	exit(2);
-}
-
-static uint64_t number(const char *what, const char *text, uint64_t min, uint64_t max)
-{
-	char *end;
-	uint64_t n = strtoull(text, &end, 0);
-
-	if (end == text || *end || *text == '-' || n < min || n > max)
-		die(what, text);
-	return n;
-}
-
 static int name_index(const char *what, const char *text, const char *const *names, int n)
 {
 	for (int i = 0; i < n; i++) {
 		if (strcmp(text, names[i]) == 0)
 			return i;
 	}
-	die(what, text);
-	return -1;
+	vfe_arg_die(what, text);
 }
 
 static uint64_t one_word(const char *item, const struct bit_name *names)
@@ -139,8 +123,7 @@ static uint64_t one_word(const char *item, const struct bit_name *names)
 		if (strcmp(item, names->name) == 0)
 			return VFE_BIT(names->bit);
 	}
-	die("unknown feature", item);
-	return 0;
+	vfe_arg_die("unknown feature", item);
 }
 
 static uint64_t bits(char *list, const struct bit_name *names, uint64_t all, uint64_t word)
@@ -153,7 +136,7 @@ static uint64_t bits(char *list, const struct bit_name *names, uint64_t all, uin
 		else if (strcmp(item, "none") == 0)
 			word = 0;
 		else if (strncmp(item, "0x", 2) == 0)
-			word = number("features", item, 0, UINT64_MAX);
+			word = vfe_arg_number("features", item, 0, UINT64_MAX);
 		else if (*item == '-')
 			word &= ~one_word(item + 1, names);
 		else
@@ -168,25 +151,19 @@ static void sizes(const char *text, struct vfe_opts *o)
 	char end;
 
 	if (sscanf(text, "%u-%u%c", &a, &b, &end) != 2) {
-		a = (unsigned int)number("--size", text, VFE_FRAME_MIN, VFE_HOST_MTU_MAX);
+		a = (unsigned int)vfe_arg_number("--size", text, VFE_FRAME_MIN, VFE_HOST_MTU_MAX);
 		b = a;
 	}
 	if (a < VFE_FRAME_MIN || b < a || b > VFE_HOST_MTU_MAX)
-		die("--size", text);
+		vfe_arg_die("--size", text);
 	o->size_min = a;
 	o->size_max = b;
-}
-
-static void mac(const char *what, const char *text, struct vfe_mac *ret)
-{
-	if (!vfe_mac_parse(text, ret))
-		die(what, text);
 }
 
 static void ip(const char *what, const char *text, uint8_t ret[4])
 {
 	if (!vfe_ip_parse(text, ret))
-		die(what, text);
+		vfe_arg_die(what, text);
 }
 
 enum opt {
@@ -322,10 +299,10 @@ static bool device_option(int c, struct vfe_opts *o)
 		cfg->listen = true;
 		break;
 	case O_CONNECT_TIMEOUT:
-		cfg->timeout_ms = (int)number("--connect-timeout-ms", optarg, 1, 3600000);
+		cfg->timeout_ms = (int)vfe_arg_number("--connect-timeout-ms", optarg, 1, 3600000);
 		break;
 	case O_REPLY_TIMEOUT:
-		vfe_set_timeout((int)number("--reply-timeout-ms", optarg, 1, 3600000));
+		vfe_set_timeout((int)vfe_arg_number("--reply-timeout-ms", optarg, 1, 3600000));
 		break;
 	case O_ORDER:
 		cfg->order =
@@ -339,13 +316,13 @@ static bool device_option(int c, struct vfe_opts *o)
 		                              cfg->protocol_features);
 		break;
 	case O_QUEUES:
-		cfg->n_pairs = (uint16_t)number("--queues", optarg, 1, 128);
+		cfg->n_pairs = (uint16_t)vfe_arg_number("--queues", optarg, 1, 128);
 		break;
 	case O_ENABLED:
-		cfg->n_enabled = (uint16_t)number("--enabled", optarg, 1, 16);
+		cfg->n_enabled = (uint16_t)vfe_arg_number("--enabled", optarg, 1, 16);
 		break;
 	case O_RING:
-		cfg->ring_size = (uint16_t)number("--ring", optarg, 1, 32768);
+		cfg->ring_size = (uint16_t)vfe_arg_number("--ring", optarg, 1, 32768);
 		break;
 	case O_PACKED:
 		cfg->packed = true;
@@ -354,10 +331,11 @@ static bool device_option(int c, struct vfe_opts *o)
 		cfg->iommu = true;
 		break;
 	case O_IOMMU_FLUSH:
-		cfg->iommu_flush_ms = (uint32_t)number("--iommu-flush-ms", optarg, 1, 60000);
+		cfg->iommu_flush_ms =
+			(uint32_t)vfe_arg_number("--iommu-flush-ms", optarg, 1, 60000);
 		break;
 	case O_MTU:
-		cfg->mtu = (uint16_t)number("--mtu", optarg, 1, 65535);
+		cfg->mtu = (uint16_t)vfe_arg_number("--mtu", optarg, 1, 65535);
 		break;
 	case O_LENIENT:
 		cfg->bufs.lenient = true;
@@ -375,28 +353,30 @@ static bool memory_option(int c, struct vfe_opts *o)
 
 	switch (c) {
 	case O_REGIONS:
-		cfg->n_regions = (uint32_t)number("--regions", optarg, 1, VFE_MAX_REGIONS);
+		cfg->n_regions = (uint32_t)vfe_arg_number("--regions", optarg, 1, VFE_MAX_REGIONS);
 		break;
 	case O_MEM:
-		cfg->mem_size = (size_t)number("--mem", optarg, 1, 65536) << 20;
+		cfg->mem_size = (size_t)vfe_arg_number("--mem", optarg, 1, 65536) << 20;
 		break;
 	case O_MMAP_OFFSET:
-		cfg->mmap_offset = number("--mmap-offset", optarg, 0, UINT32_MAX);
+		cfg->mmap_offset = vfe_arg_number("--mmap-offset", optarg, 0, UINT32_MAX);
 		break;
 	case O_GPA:
-		cfg->gpa_base = number("--gpa", optarg, 0, UINT64_MAX);
+		cfg->gpa_base = vfe_arg_number("--gpa", optarg, 0, UINT64_MAX);
 		break;
 	case O_GPA_GAP:
-		cfg->gpa_gap = number("--gpa-gap", optarg, 0, UINT64_MAX);
+		cfg->gpa_gap = vfe_arg_number("--gpa-gap", optarg, 0, UINT64_MAX);
 		break;
 	case O_HUGE:
 		cfg->hugepages = true;
 		break;
 	case O_RX_SIZE:
-		cfg->bufs.rx_size = (uint32_t)number("--rx-size", optarg, VFE_HDR_LEN + 1, 1 << 20);
+		cfg->bufs.rx_size =
+			(uint32_t)vfe_arg_number("--rx-size", optarg, VFE_HDR_LEN + 1, 1 << 20);
 		break;
 	case O_RX_PIECES:
-		cfg->bufs.rx_pieces = (uint16_t)number("--rx-pieces", optarg, 1, VFE_MAX_PIECES);
+		cfg->bufs.rx_pieces =
+			(uint16_t)vfe_arg_number("--rx-pieces", optarg, 1, VFE_MAX_PIECES);
 		break;
 	case O_RX_HDR_FIRST:
 		cfg->bufs.rx_hdr_first = true;
@@ -405,7 +385,8 @@ static bool memory_option(int c, struct vfe_opts *o)
 		cfg->bufs.rx_indirect = true;
 		break;
 	case O_TX_PIECES:
-		o->layout.pieces = (uint16_t)number("--tx-pieces", optarg, 1, VFE_MAX_PIECES - 1);
+		o->layout.pieces =
+			(uint16_t)vfe_arg_number("--tx-pieces", optarg, 1, VFE_MAX_PIECES - 1);
 		break;
 	case O_TX_HDR_APART:
 		o->layout.hdr_apart = true;
@@ -426,35 +407,35 @@ static bool frame_option(int c, struct vfe_opts *o)
 {
 	switch (c) {
 	case O_MAC:
-		mac("--mac", optarg, &o->mac);
+		vfe_arg_mac("--mac", optarg, &o->mac);
 		break;
 	case O_DST:
-		mac("--dst", optarg, &o->dst);
+		vfe_arg_mac("--dst", optarg, &o->dst);
 		break;
 	case O_PEER_MAC:
-		mac("--peer-mac", optarg, &o->peer_mac);
+		vfe_arg_mac("--peer-mac", optarg, &o->peer_mac);
 		break;
 	case O_VLAN:
-		o->vlan = (uint16_t)number("--vlan", optarg, 0, 4094);
+		o->vlan = (uint16_t)vfe_arg_number("--vlan", optarg, 0, 4094);
 		break;
 	case O_ETHERTYPE:
-		o->ethertype = (uint16_t)number("--ethertype", optarg, 0x600, 0xffff);
+		o->ethertype = (uint16_t)vfe_arg_number("--ethertype", optarg, 0x600, 0xffff);
 		break;
 	case O_ID:
-		o->id = (uint32_t)number("--id", optarg, 0, UINT32_MAX);
+		o->id = (uint32_t)vfe_arg_number("--id", optarg, 0, UINT32_MAX);
 		break;
 	case O_SIZE:
 		sizes(optarg, o);
 		break;
 	case O_COUNT:
-		o->count = number("--count", optarg, 0, UINT32_MAX);
+		o->count = vfe_arg_number("--count", optarg, 0, UINT32_MAX);
 		o->count_given = true;
 		break;
 	case O_RATE:
-		o->rate = (uint32_t)number("--rate", optarg, 1, 100000000);
+		o->rate = (uint32_t)vfe_arg_number("--rate", optarg, 1, 100000000);
 		break;
 	case O_EXPECT:
-		o->expect = number("--expect", optarg, 0, UINT32_MAX);
+		o->expect = vfe_arg_number("--expect", optarg, 0, UINT32_MAX);
 		o->expect_given = true;
 		break;
 	default:
@@ -470,13 +451,13 @@ static bool run_option(int c, struct vfe_opts *o)
 		o->interrupts = true;
 		break;
 	case O_TIMEOUT:
-		o->run_timeout_ms = (int)number("--timeout-ms", optarg, 1, 86400000);
+		o->run_timeout_ms = (int)vfe_arg_number("--timeout-ms", optarg, 1, 86400000);
 		break;
 	case O_SETTLE:
-		o->settle_ms = (int)number("--settle-ms", optarg, 0, 60000);
+		o->settle_ms = (int)vfe_arg_number("--settle-ms", optarg, 0, 60000);
 		break;
 	case O_DURATION:
-		o->duration_ms = (int)number("--duration-ms", optarg, 0, 86400000);
+		o->duration_ms = (int)vfe_arg_number("--duration-ms", optarg, 0, 86400000);
 		break;
 	case O_IP:
 		ip("--ip", optarg, o->ip);
@@ -487,7 +468,7 @@ static bool run_option(int c, struct vfe_opts *o)
 		o->has_ping = true;
 		break;
 	case O_INTERVAL:
-		o->interval_ms = (int)number("--interval-ms", optarg, 0, 60000);
+		o->interval_ms = (int)vfe_arg_number("--interval-ms", optarg, 0, 60000);
 		break;
 	case O_PEER_SOCKET:
 		o->peer_socket = optarg;
@@ -496,13 +477,13 @@ static bool run_option(int c, struct vfe_opts *o)
 		o->both = true;
 		break;
 	case O_WINDOW:
-		o->window = (uint32_t)number("--window", optarg, 1, 32768);
+		o->window = (uint32_t)vfe_arg_number("--window", optarg, 1, 32768);
 		break;
 	case O_CHURN:
 		o->churn = (enum vfe_churn)name_index("--churn", optarg, churn_names, VFE_N_CHURNS);
 		break;
 	case O_CHURN_EVERY:
-		o->churn_every = number("--churn-every", optarg, 1, UINT32_MAX);
+		o->churn_every = vfe_arg_number("--churn-every", optarg, 1, UINT32_MAX);
 		break;
 	case O_CHURN_HOT:
 		o->churn_hot = true;
@@ -526,15 +507,15 @@ static bool run_option(int c, struct vfe_opts *o)
 static void check_needs(struct vfe_opts *o)
 {
 	if (!o->config.socket_path)
-		die("missing option", "--socket");
+		vfe_arg_die("missing option", "--socket");
 	if (strcmp(o->mode, "pair") == 0 && !o->peer_socket)
-		die("missing option", "--peer-socket");
+		vfe_arg_die("missing option", "--peer-socket");
 	if (strcmp(o->mode, "host") == 0 && !o->has_ip)
-		die("missing option", "--ip");
+		vfe_arg_die("missing option", "--ip");
 	if (strcmp(o->mode, "rx") == 0 && !o->expect_given)
-		die("missing option", "--expect");
+		vfe_arg_die("missing option", "--expect");
 	if (o->churn && !o->churn_every)
-		die("missing option", "--churn-every");
+		vfe_arg_die("missing option", "--churn-every");
 	/* Room for the largest frame to send; received ones may be spread over several buffers. */
 	if (!o->config.bufs.tx_size && o->size_max + VFE_HDR_LEN > 2048)
 		o->config.bufs.tx_size = o->size_max + VFE_HDR_LEN;
