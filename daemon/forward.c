@@ -1,133 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * The hot half of forwarding. Read forward.h first.
- *
- * The loops keep the destination of the last frame (`struct fwd_run`): frames of a burst mostly go
- * to the same place. A run is closed, its counters written, when the destination changes, when the
- * slow path was called (it may have flushed the run's ring), and at the end of the burst.
- */
-#include "forward_route.h"
+/* The hot half of forwarding. Read forward.h first, and forward_run.h. */
+#include "forward_run.h"
 
 #define FWD_FEW 8u /* frames: a burst for which latency counts */
-
-/*
- * Where the last frame went. All zero: nowhere. It lives in the loop's registers: no function gets
- * its address that is not inlined.
- */
-struct fwd_run {
-	uint64_t key; /* destination MAC, or a port's address; never 0 while the run is open */
-	struct vhost_vq *vq; /* its open ring, or NULL */
-	const struct vhost_vq_map *map;
-	bool packed;
-	struct vhost_split_hot rx; /* a split ring's state, which vq does not have meanwhile */
-	struct xsk_queue *q;       /* or the nic's queue */
-	struct nic_counters *counters;
-	uint32_t max_frame;
-	uint32_t frames, bytes;
-};
-
-/* Before the ring is published, or somebody else works on it. */
-static always_inline void fwd_run_store(const struct fwd_run *run)
-{
-	if (run->vq && !run->packed)
-		vhost_split_store(run->vq, &run->rx);
-}
-
-/* Before the ring is settled: its counters belong to who has it open. */
-static always_inline void fwd_run_count(const struct fwd_run *run)
-{
-	if (run->vq) {
-		counter_add(&run->vq->frames, run->frames);
-		counter_add(&run->vq->bytes, run->bytes);
-	} else if (run->q) {
-		counter_add(&run->counters->tx_frames, run->frames);
-		counter_add(&run->counters->tx_bytes, run->bytes);
-	}
-}
-
-/* Returns the bytes of the run's frames. */
-static always_inline uint32_t fwd_run_close(struct fwd_run *run)
-{
-	uint32_t bytes = run->bytes;
-
-	fwd_run_store(run);
-	fwd_run_count(run);
-	run->key = 0;
-	run->vq = NULL;
-	run->q = NULL;
-	run->max_frame = 0; /* a frame to address 0 meets key 0: it is too long for nowhere */
-	run->frames = run->bytes = 0;
-	return bytes;
-}
-
-/* Out of line: once per run, and for each frame of a steered one. */
-static __attribute__((noinline)) struct fwd_target fwd_route(struct fwd *f,
-                                                             const struct fwd_guest_source *src,
-                                                             uint64_t mac, const uint8_t *frame,
-                                                             uint32_t len)
-{
-	return fwd_find_route(f, src, mac, frame, len);
-}
-
-static __attribute__((noinline)) struct fwd_target
-fwd_route_from_nic(struct fwd *f, struct port *port, const uint8_t *frame, uint32_t len)
-{
-	return fwd_route_to_port(f, port, (uintptr_t)port, false, 0, frame, len);
-}
-
-/* Begin a run to a ring. Leaves it closed and returns false if that needs the slow path. */
-static always_inline bool fwd_run_to_ring(struct fwd *f, struct fwd_run *run, struct fwd_target to)
-{
-	struct vhost_vq *vq = fwd_open_ring(f, f->route_port, to.vq);
-
-	if (!vq || !fwd_is_fast_ring(vq->open_map))
-		return false;
-	run->key = to.key;
-	run->vq = vq;
-	run->map = vq->open_map;
-	run->packed = run->map->packed;
-	if (!run->packed)
-		run->rx = vhost_split_load(vq, run->map);
-	return true;
-}
-
-static always_inline bool fwd_run_to_uplink(struct fwd *f, const struct fwd_guest_source *src,
-                                            struct fwd_run *run, struct fwd_target to)
-{
-	const struct nic_view *view = nic_view_get(src->port->nic);
-	uint32_t queue;
-
-	run->q = fwd_open_uplink(f, view, &queue);
-	if (!run->q)
-		return false;
-	run->key = to.key;
-	run->max_frame = view->max_frame;
-	run->counters = &src->nic_counters[queue];
-	return true;
-}
-
-/* Does the frame go where the last one went? */
-static always_inline bool fwd_run_goes_on(const struct fwd_run *run, struct fwd_target to)
-{
-	return to.key == FWD_STEERED && run->key == FWD_STEERED && to.vq == run->vq;
-}
 
 /*
  * The next buffer of the run's ring does not do for the frame: several of them perhaps. Returns
  * false if that needs the slow path, too.
  */
-static always_inline bool fwd_run_merge(struct fwd_run *run, uint64_t w0, uint64_t w1,
+static always_inline bool fwd_now_merge(struct fwd_now *now, uint64_t w0, uint64_t w1,
                                         const uint8_t *frame, uint32_t len, bool *ret_empty)
 {
+	struct fwd_run *run = now->run;
 	enum fwd_merge_result result;
 
 	if (!run->map->mergeable || len < FWD_SHORTEST)
 		return false;
-	if (!run->packed)
+	if (!run->packed) {
+		run->rx.next = now->next;
 		vhost_split_store(run->vq, &run->rx);
+	}
 	result = fwd_merge(run->vq, run->map, w0, w1, frame, len);
-	if (!run->packed)
+	if (!run->packed) {
 		run->rx = vhost_split_load(run->vq, run->map);
+		now->next = run->rx.next;
+		now->end = run->rx.end;
+	}
 	*ret_empty = result == FWD_MERGE_EMPTY;
 	return result != FWD_MERGE_SLOW;
 }
@@ -141,14 +39,26 @@ static cold_noinline void fwd_drop_no_buffer(struct fwd *f, const struct vhost_v
 	}
 }
 
+/* Nothing is known to be available. Returns whether there is something after all. */
+static always_inline bool fwd_now_more(struct fwd_now *now)
+{
+	struct fwd_run *run = now->run;
+
+	run->rx.next = now->next;
+	vhost_split_store(run->vq, &run->rx);
+	now->end += vhost_split_avail(run->vq, run->map, 1);
+	return now->next != now->end;
+}
+
 /*
  * The next buffer of the run's ring, if it is one descriptor with room for @len bytes in one
  * region. Returns NULL otherwise, and then *ret_empty tells "the ring is empty or was given up"
- * from "slow". The buffer is taken by fwd_run_take().
+ * from "slow". The buffer is taken by fwd_now_take().
  */
-static always_inline uint8_t *fwd_run_next(struct fwd_run *run, uint32_t len, uint32_t *ret_id,
-                                           bool *ret_empty)
+static always_inline uint8_t *fwd_now_buffer(struct fwd_now *now, uint32_t len, uint32_t *ret_id,
+                                             bool *ret_empty)
 {
+	struct fwd_run *run = now->run;
 	struct vhost_split_hot *rx = &run->rx;
 	struct vhost_desc d;
 	uint32_t head;
@@ -168,15 +78,11 @@ static always_inline uint8_t *fwd_run_next(struct fwd_run *run, uint32_t len, ui
 		return vhost_mem_gpa(run->map->mem, &vq->hint,
 		                     vhost_packed_gpa(run->map, vq->last_avail), len);
 	}
-	if (unlikely(rx->next == rx->end)) {
-		vhost_split_store(run->vq, rx);
-		rx->end += vhost_split_avail(run->vq, run->map, 1);
-		if (rx->next == rx->end) {
-			*ret_empty = true;
-			return NULL;
-		}
+	if (unlikely(now->next == now->end) && !fwd_now_more(now)) {
+		*ret_empty = true;
+		return NULL;
 	}
-	head = vhost_split_hot_head(rx);
+	head = vhost_split_hot_head(rx, now->next);
 	if (unlikely(head > rx->mask))
 		return NULL; /* the slow path finds the same and gives the ring up */
 	d = vhost_split_desc(rx->desc, head);
@@ -186,26 +92,66 @@ static always_inline uint8_t *fwd_run_next(struct fwd_run *run, uint32_t len, ui
 	return vhost_mem_gpa(rx->mem, &rx->hint, d.gpa, len);
 }
 
-static always_inline void fwd_run_take(struct fwd_run *run, uint32_t id, uint32_t len)
+static always_inline void fwd_now_take(struct fwd_now *now, uint32_t id, uint32_t len)
 {
+	struct fwd_run *run = now->run;
+
 	if (run->packed)
 		vhost_packed_take(run->vq, run->map, (uint16_t)id, len);
 	else
-		vhost_split_hot_take(&run->rx, id, len);
+		vhost_split_hot_put(&run->rx, now->next++, id, len);
 }
 
-/* What stays the same for a whole burst of a guest. */
+/* What a burst of a guest needs all the time. */
 struct fwd_burst {
 	struct fwd *f;
 	struct fwd_guest_source *src;
 	bool own_macs_only;
-	uint64_t bytes; /* that the fast path has handled, without those of the open run */
+	uint64_t bytes; /* that the fast path has handled, without those of open runs */
+	struct fwd_lot *lot;
 };
+
+/*
+ * The run for a frame to another address than the last one's; NULL if it needs the slow path. After
+ * fwd_now_leave().
+ */
+static __attribute__((noinline)) struct fwd_run *fwd_run_for(struct fwd_burst *burst, uint64_t mac,
+                                                             const uint8_t *frame, uint32_t len)
+{
+	struct fwd_target to = fwd_find_route(burst->f, burst->src, mac, frame, len);
+	struct fwd_run *run;
+
+	if (!to.key)
+		return NULL;
+	run = fwd_lot_find(burst->lot, to.key);
+	if (run && run->vq == to.vq)
+		return run; /* FWD_STEERED, and to the same ring */
+	if (to.vq)
+		return fwd_lot_to_ring(burst->lot, burst->f, to, &burst->bytes);
+	return fwd_lot_to_uplink(burst->lot, burst->f, burst->src, to, &burst->bytes);
+}
+
+/* The frame is for @mac. False if it needs the slow path. */
+static always_inline bool fwd_now_change(struct fwd_burst *burst, struct fwd_now *now, uint64_t mac,
+                                         const uint8_t *frame, uint32_t len)
+{
+	struct fwd_run *run = fwd_lot_find(burst->lot, mac);
+
+	fwd_now_leave(now);
+	if (!run)
+		run = fwd_run_for(burst, mac, frame, len);
+	if (!run) {
+		fwd_now_forget(now, burst->lot);
+		return false;
+	}
+	fwd_now_enter(now, run);
+	return true;
+}
 
 /*
  * One frame of a guest. Returns false if it needs the slow path; nothing was done then.
  */
-static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run *run,
+static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_now *now,
                                          const struct vhost_pair *tx)
 {
 	/*
@@ -221,33 +167,25 @@ static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run
 
 	if (unlikely(!fwd_is_plain(burst->src->port, burst->own_macs_only, tx->hdr, w0, w1)))
 		return false;
-	if (unlikely(mac != run->key)) {
-		struct fwd_target to = fwd_route(burst->f, burst->src, mac, tx->frame, len);
-
-		if (!to.key)
-			return false;
-		if (!fwd_run_goes_on(run, to)) {
-			burst->bytes += fwd_run_close(run);
-			if (!(to.vq ? fwd_run_to_ring(burst->f, run, to)
-			            : fwd_run_to_uplink(burst->f, burst->src, run, to)))
-				return false;
-		}
-	}
-	if (run->vq) {
-		dst = fwd_run_next(run, len + FWD_HDR, &id, &empty);
+	if (unlikely(mac != now->key) && !fwd_now_change(burst, now, mac, tx->frame, len))
+		return false;
+	if (now->run->vq) {
+		dst = fwd_now_buffer(now, len + FWD_HDR, &id, &empty);
 		if (likely(dst)) {
 			fwd_put_hdr(dst, 1);
 			fwd_put_frame(dst + FWD_HDR, w0, w1, tx->frame, len);
-			fwd_run_take(run, id, len + FWD_HDR);
-		} else if (!empty && !fwd_run_merge(run, w0, w1, tx->frame, len, &empty)) {
+			fwd_now_take(now, id, len + FWD_HDR);
+		} else if (!empty && !fwd_now_merge(now, w0, w1, tx->frame, len, &empty)) {
 			return false;
 		}
 		if (unlikely(empty)) {
-			fwd_drop_no_buffer(burst->f, run->vq);
+			fwd_drop_no_buffer(burst->f, now->run->vq);
 			burst->bytes += len;
 			return true;
 		}
 	} else {
+		struct fwd_run *run = now->run;
+
 		if (unlikely(len < FWD_MIN_WIRE || len > run->max_frame))
 			return false;
 		dst = xsk_tx_reserve(run->q);
@@ -256,8 +194,8 @@ static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_run
 		fwd_put_frame(dst, w0, w1, tx->frame, len);
 		xsk_tx_submit(run->q, len);
 	}
-	run->frames++;
-	run->bytes += len;
+	now->frames++;
+	now->bytes += len;
 	return true;
 }
 
@@ -333,7 +271,7 @@ static always_inline bool fwd_source_next(struct vhost_vq *vq, const struct vhos
 		len = (uint32_t)word;
 		gpa = vhost_packed_gpa(map, vq->last_avail);
 	} else {
-		uint32_t head = vhost_split_hot_head(hot);
+		uint32_t head = vhost_split_hot_head(hot, hot->next);
 		struct vhost_desc d;
 
 		if (unlikely(head > hot->mask))
@@ -388,11 +326,13 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 {
 	const uint32_t n_lengths =
 		map->hdr_len == FWD_HDR ? FWD_MAX_FRAME - FWD_HDR - FWD_SHORTEST + 1 : 0;
-	struct fwd_burst burst = {.f = f, .src = src, .own_macs_only = src->port->own_macs_only};
+	struct fwd_lot lot;
+	struct fwd_burst burst = {
+		.f = f, .src = src, .own_macs_only = src->port->own_macs_only, .lot = &lot};
 	struct vhost_vq *vq = src->vq;
 	enum fwd_result result = FWD_DONE;
 	struct vhost_split_hot tx = {0};
-	struct fwd_run run = {0};
+	struct fwd_now now = fwd_now_begin(&lot);
 	bool published;
 	uint32_t i;
 
@@ -404,10 +344,12 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 		bool empty;
 
 		if (unlikely(!fwd_source_next(vq, map, &tx, packed, n_lengths, &frame, &empty) ||
-		             !fwd_guest_fast(&burst, &run, &frame))) {
+		             !fwd_guest_fast(&burst, &now, &frame))) {
 			if (empty || f->work >= FWD_WORK)
 				break;
-			burst.bytes += fwd_run_close(&run);
+			fwd_now_leave(&now);
+			fwd_now_forget(&now, &lot);
+			burst.bytes += fwd_lot_close(&lot);
 			if (!packed)
 				vhost_split_store(vq, &tx);
 			result = fwd_guest_slow(f, src, map);
@@ -420,18 +362,18 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 		if (packed)
 			vhost_packed_take_slots(vq, map, frame.id, 0, frame.slots);
 		else
-			vhost_split_hot_take(&tx, frame.id, 0);
+			vhost_split_hot_put(&tx, tx.next++, frame.id, 0);
 	}
-	fwd_run_store(&run);
+	fwd_now_leave(&now);
+	fwd_lot_store(&lot);
 	if (!packed)
 		vhost_split_store(vq, &tx);
 	published = fwd_publish_rings(f, vq, map);
 	/* What nobody waits for, while the indices are on their way */
-	fwd_run_count(&run);
-	burst.bytes += run.bytes;
+	burst.bytes += fwd_lot_count(&lot);
 	src->few = i < FWD_FEW;
-	if (src->few && run.vq)
-		fwd_remember_ring(src, run.vq, run.map);
+	if (src->few && now.run->vq)
+		fwd_remember_ring(src, now.run->vq, now.run->map);
 	counter_add(&vq->frames, i);
 	counter_add(&vq->bytes, burst.bytes);
 	if (i)
@@ -497,40 +439,56 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 	return fwd_split_burst(f, src, map, n);
 }
 
+/* The run for a frame of a nic to another port than the last one's, as fwd_run_for() */
+static __attribute__((noinline)) struct fwd_run *
+fwd_run_from_nic(struct fwd *f, struct fwd_lot *lot, struct port *port, const uint8_t *frame,
+                 uint32_t len)
+{
+	struct fwd_target to = fwd_route_to_port(f, port, (uintptr_t)port, false, 0, frame, len);
+	uint64_t bytes = 0; /* counted as received from the nic, not as sent by a guest */
+	struct fwd_run *run;
+
+	if (!to.key)
+		return NULL;
+	run = fwd_lot_find(lot, to.key);
+	return run && run->vq == to.vq ? run : fwd_lot_to_ring(lot, f, to, &bytes);
+}
+
 /* One untagged unicast frame of a nic for @port. Returns false if it needs the slow path. */
-static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_run *run, struct port *port,
-                                       const uint8_t *data, uint32_t len)
+static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_lot *lot, struct fwd_now *now,
+                                       struct port *port, const uint8_t *data, uint32_t len)
 {
 	uint32_t id;
 	uint8_t *dst;
 	bool empty;
 
-	if (unlikely((uintptr_t)port != run->key)) {
-		struct fwd_target to = fwd_route_from_nic(f, port, data, len);
+	if (unlikely((uintptr_t)port != now->key)) {
+		struct fwd_run *run = fwd_lot_find(lot, (uintptr_t)port);
 
-		if (!to.key)
+		fwd_now_leave(now);
+		if (!run)
+			run = fwd_run_from_nic(f, lot, port, data, len);
+		if (!run) {
+			fwd_now_forget(now, lot);
 			return false;
-		if (!fwd_run_goes_on(run, to)) {
-			fwd_run_close(run);
-			if (!fwd_run_to_ring(f, run, to))
-				return false;
 		}
+		fwd_now_enter(now, run);
 	}
-	dst = fwd_run_next(run, len + FWD_HDR, &id, &empty);
+	dst = fwd_now_buffer(now, len + FWD_HDR, &id, &empty);
 	if (likely(dst)) {
 		fwd_put_hdr(dst, 1);
 		frame_copy(dst + FWD_HDR, data, len);
-		fwd_run_take(run, id, len + FWD_HDR);
-	} else if (!empty && !fwd_run_merge(run, frame_load8(data), frame_load8(data + 8), data,
+		fwd_now_take(now, id, len + FWD_HDR);
+	} else if (!empty && !fwd_now_merge(now, frame_load8(data), frame_load8(data + 8), data,
 	                                    len, &empty)) {
 		return false;
 	}
 	if (unlikely(empty)) {
-		fwd_drop_no_buffer(f, run->vq);
+		fwd_drop_no_buffer(f, now->run->vq);
 		return true;
 	}
-	run->frames++;
-	run->bytes += len;
+	now->frames++;
+	now->bytes += len;
 	return true;
 }
 
@@ -552,7 +510,8 @@ static always_inline struct steer_meta fwd_take_meta(uint8_t *data)
 uint32_t fwd_from_nic(struct fwd *f, struct fwd_nic_source *src)
 {
 	const struct fdb *fdb = atomic_load_explicit(&src->nic->fdb, memory_order_acquire);
-	struct fwd_run run = {0};
+	struct fwd_lot lot;
+	struct fwd_now now = fwd_now_begin(&lot);
 	uint64_t bytes = 0;
 	uint32_t pos, n;
 
@@ -584,13 +543,16 @@ uint32_t fwd_from_nic(struct fwd *f, struct fwd_nic_source *src)
 					port = fdb_lookup(fdb, w0 & FDB_MAC_MASK);
 			}
 			if (likely(port && !port->vlan) &&
-			    likely(fwd_nic_fast(f, &run, port, fr.data, fr.len)))
+			    likely(fwd_nic_fast(f, &lot, &now, port, fr.data, fr.len)))
 				continue;
 		}
-		fwd_run_close(&run);
+		fwd_now_leave(&now);
+		fwd_now_forget(&now, &lot);
+		fwd_lot_close(&lot);
 		fwd_nic_slow(f, src, fdb, fr.data, fr.len, meta.flags);
 	}
-	fwd_run_close(&run);
+	fwd_now_leave(&now);
+	fwd_lot_close(&lot);
 	counter_add(&src->counters->rx_frames, n);
 	counter_add(&src->counters->rx_bytes, bytes);
 	fwd_flush_rings(f, NULL, NULL);

@@ -115,6 +115,12 @@ static inline bool fwd_learns(const struct port *port)
 	return port->flows && fwd_rxset(port)->n > 1;
 }
 
+/** fwd_opens_at_once() - can a ring that is not open be opened without flushing those that are? */
+static always_inline bool fwd_opens_at_once(const struct fwd *f)
+{
+	return f->n_workers == 1 && f->n_open < FWD_MAX_OPEN;
+}
+
 /**
  * fwd_open_ring() - open a receive ring of @port for this worker
  *

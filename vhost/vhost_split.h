@@ -124,20 +124,19 @@ static always_inline void vhost_split_store(struct vhost_vq *vq, const struct vh
 	vq->used_idx = (uint16_t)(hot->next - hot->used_behind);
 }
 
-/** vhost_split_hot_head() - the next head; only if one is known to be available */
-static always_inline uint32_t vhost_split_hot_head(const struct vhost_split_hot *hot)
+/** vhost_split_hot_head() - the head at position @next; only if one is known to be available */
+static always_inline uint32_t vhost_split_hot_head(const struct vhost_split_hot *hot, uint32_t next)
 {
-	return ring_load_relaxed16(hot->avail + 2u * (hot->next & hot->mask));
+	return ring_load_relaxed16(hot->avail + 2u * (next & hot->mask));
 }
 
-/** vhost_split_hot_take() - complete the next buffer and go on to the one behind it */
-static always_inline void vhost_split_hot_take(struct vhost_split_hot *hot, uint32_t head,
-                                               uint32_t len)
+/** vhost_split_hot_put() - complete the buffer at position @next; the caller then counts it on */
+static always_inline void vhost_split_hot_put(const struct vhost_split_hot *hot, uint32_t next,
+                                              uint32_t head, uint32_t len)
 {
 	uint64_t elem = htole64((uint64_t)len << 32 | head);
 
-	memcpy(hot->used + 8u * ((hot->next - hot->used_behind) & hot->mask), &elem, sizeof(elem));
-	hot->next++;
+	memcpy(hot->used + 8u * ((next - hot->used_behind) & hot->mask), &elem, sizeof(elem));
 }
 
 /** vhost_split_publish() - let the guest see the used entries written so far */

@@ -32,17 +32,17 @@ C2C_MS = 20
 
 
 class Builds(Stage):
-    """Two guests on each back end, all on one CPU."""
+    """The same guests on each back end, all on one CPU."""
 
     def __init__(self, folder, o):
         super().__init__(folder, o.cpus[0], o.back_ends, print)
-        self.realtime = o.realtime
+        self.realtime, self.guests = o.realtime, o.guests
 
     def _start(self):
         for name, program in self.peers:
             folder = self.workdir / name
             folder.mkdir()
-            sockets = [folder / "vm0", folder / "vm1"]
+            sockets = [folder / f"vm{i}" for i in range(self.guests)]
             if program:
                 back_end = Daemon(folder, None, [{"name": "inner", "mode": "internal"}],
                                   ports_of(sockets, "inner"), workers=[{"cpu": self.cpu}])
@@ -108,6 +108,7 @@ def arguments():
     p.add_argument("--ms", type=int, default=60, help="length of a sample (60)")
     p.add_argument("--cpus", default="0,1", help="CPUs of back ends and front end (0,1)")
     p.add_argument("--vbench", type=Path, default=REPO / "build/release/tests/bench/vbench")
+    p.add_argument("--guests", type=int, default=2, help="guests of each (2)")
     p.add_argument("--no-realtime", dest="realtime", action="store_false",
                    help="ordinary scheduling, where others are to get their share")
     p.add_argument("back_ends", nargs="+", type=back_end, metavar="NAME=PROGRAM")
