@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backends import Backend, guest_mac
 from scenarios import OURS, OVS, TESTPMD
-from vx.base import Skip, run, wait_for
+from vx.base import Closing, Skip, run, wait_for
 from vx.daemon import Daemon
 from vx.net import Namespace, veth
 from vx.peers import OpenVSwitch, Testpmd
@@ -18,7 +18,7 @@ def ports_of(sockets, nic):
             for i, s in enumerate(sockets)]
 
 
-class Stage:
+class Stage(Closing):
     """`with` a stage: its back ends run, each one stopped. Closed last first, also after a failure.
 
     peers     names of those to start besides our own
@@ -65,13 +65,6 @@ class Stage:
                 errors.append(error)
         if errors:
             raise errors[0]
-
-    def __exit__(self, kind, value, trace):
-        try:
-            self.close()
-        except Exception:
-            if kind is None:
-                raise
 
 
 class Guests(Stage):

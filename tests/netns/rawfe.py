@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 
 from vx import base
+from vx.base import Closing
 
 (GET_FEATURES, SET_FEATURES, SET_OWNER, RESET_OWNER, SET_MEM_TABLE, SET_LOG_BASE, SET_LOG_FD,
  SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE, GET_VRING_BASE, SET_VRING_KICK, SET_VRING_CALL,
@@ -37,7 +38,7 @@ RING_AREA = 0x10000  # of each ring; buffers come after those of 8 rings
 BUFFERS = 8 * RING_AREA
 
 
-class RawFrontEnd:
+class RawFrontEnd(Closing):
     """One connection, one region of `size` bytes at GPA/UVA, rings of `num` descriptors."""
 
     def __init__(self, path, size=4 << 20, num=256):
@@ -56,12 +57,6 @@ class RawFrontEnd:
         for fd in self.fds:
             os.close(fd)
         self.fds = []
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()
 
     def eventfd(self):
         fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vx import base
-from vx.base import Process, wait_for
+from vx.base import Closing, Process, wait_for
 from vx.net import NETNS
 from vx.topo import guest_mac
 
@@ -114,7 +114,7 @@ def silence(topo):
         ns.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
 
 
-class Station:
+class Station(Closing):
     """A raw socket on a device: sends any frame, receives all that comes in, tags included."""
 
     SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING, SO_RCVBUFFORCE = 263, 8, 23, 33
@@ -131,12 +131,6 @@ class Station:
 
     def close(self):
         self.sock.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()
 
     def send(self, data):
         self.sock.send(data)

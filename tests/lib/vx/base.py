@@ -79,6 +79,20 @@ def cancel(entry):
         _cleanups.remove(entry)
 
 
+class Closing:
+    """What has close(), for use in a with block. A failure to close does not hide one of the block."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        try:
+            self.close()
+        except Exception:
+            if kind is None:
+                raise
+
+
 @contextmanager
 def undisturbed():
     """A second Ctrl-C does not interrupt the clean-up after the first."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import base
-from .base import Process, Skip, run, tool, wait_for
+from .base import Closing, Process, Skip, run, tool, wait_for
 
 # What the daemon's package would depend on, and what the tests look around with.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libbpf1", "libxdp1", "liburcu8", "libcyaml1",
@@ -60,7 +60,7 @@ def base_root():
     return root
 
 
-class Container:
+class Container(Closing):
     """A private copy of the root folder, booted in a given network namespace."""
 
     def __init__(self, workdir, ns):
@@ -139,9 +139,3 @@ class Container:
         base.cancel(self._entry)
         self._unmount()
         shutil.rmtree(self.root, ignore_errors=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from . import base
-from .base import PREFIX, Process, run, wait_for
+from .base import PREFIX, Closing, Process, run, wait_for
 
 BPFFS = Path("/sys/fs/bpf")
 AF_XDP = 44
@@ -49,7 +49,7 @@ def sweep_pins():
                 remove_pins(path)
 
 
-class Daemon:
+class Daemon(Closing):
     """vhost-xdpd in a namespace.
 
     nics, ports    lists of mappings, as in the configuration file
@@ -157,16 +157,6 @@ class Daemon:
                 self.process.kill()
             base.cancel(self._pins_entry)
             remove_pins(self.pin_dir)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, trace):
-        try:
-            self.close()
-        except Exception:
-            if kind is None:
-                raise
 
     def tail(self, lines=30):
         return self.process.tail(lines) if self.process else ""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import base
-from .base import PREFIX, Process, run, wait_for
+from .base import PREFIX, Closing, Process, run, wait_for
 
 NETNS = Path("/run/netns")
 _serial = 0
@@ -33,7 +33,7 @@ def sweep():
                 run("ip", "netns", "del", path.name, check=False)
 
 
-class Namespace:
+class Namespace(Closing):
     """A network namespace with a name of its own; `close` removes it and all in it."""
 
     def __init__(self, label):
@@ -52,12 +52,6 @@ class Namespace:
     def close(self):
         base.cancel(self._entry)
         self._remove()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()
 
     def argv(self, *argv):
         """The command line that runs argv in here. Only the network is another one, so the
@@ -158,7 +152,7 @@ def veth(ns_a, dev_a, ns_b, dev_b, queues=1):
         ns.ip("link", "set", dev, "up")
 
 
-class Capture:
+class Capture(Closing):
     """tcpdump on a device; lines() is what it printed so far."""
 
     def __init__(self, ns, dev, expression, log):
@@ -175,9 +169,3 @@ class Capture:
 
     def close(self):
         self._proc.stop(sig=subprocess.signal.SIGINT)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import base
-from .base import Process, Skip, run, tool, wait_for
+from .base import Closing, Process, Skip, run, tool, wait_for
 
 HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
 
@@ -39,7 +39,7 @@ class Hugepages:
         base.cancel(self._entry)
 
 
-class Testpmd:
+class Testpmd(Closing):
     """DPDK's testpmd, driven through its prompt.
 
     vdevs    list of --vdev arguments
@@ -105,14 +105,8 @@ class Testpmd:
         self.process.kill()
         run("rm", "-rf", self._runtime, check=False)
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *exc):
-        self.close()
-
-
-class OpenVSwitch:
+class OpenVSwitch(Closing):
     """A private ovsdb-server and ovs-vswitchd, in a namespace and a folder of their own.
 
     The namespace takes the devices that ovs-vswitchd makes (ovs-netdev, the bridges) along when
@@ -187,9 +181,3 @@ class OpenVSwitch:
                 time.sleep(0.05)
         self.switch.stop()
         self.db.stop()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()

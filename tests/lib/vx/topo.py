@@ -41,7 +41,7 @@ def sweep_mounts():
             base.run("umount", "-l", where, check=False)
 
 
-class Topology:
+class Topology(base.Closing):
     """Both namespaces, and a work folder that is kept when a test fails (VX_KEEP=1: always)."""
 
     def __init__(self, label, queues=1, mtu=None, far=False):
@@ -122,14 +122,7 @@ class Topology:
         if errors:
             raise errors[0]
 
-    def __enter__(self):
-        return self
-
     def __exit__(self, kind, value, trace):
         # An interrupted run leaves nothing behind, a failed one its logs.
         self.failed = self.failed or (kind is not None and issubclass(kind, Exception))
-        try:
-            self.close()
-        except Exception:
-            if kind is None:
-                raise
+        super().__exit__(kind, value, trace)
