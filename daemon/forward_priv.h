@@ -60,14 +60,6 @@ static always_inline void fwd_put_frame(uint8_t *dst, uint64_t w0, uint64_t w1,
 	frame_copy(dst + FWD_SHORTEST, frame + FWD_SHORTEST, len - FWD_SHORTEST);
 }
 
-/** fwd_owns() - is @mac one of the port's own addresses? It may have very many. */
-static always_inline bool fwd_owns(const struct port *port, uint64_t mac)
-{
-	const struct fdb *fdb = atomic_load_explicit(&port->nic->fdb, memory_order_acquire);
-
-	return fdb_lookup(fdb, fdb_key(mac, port->vlan)) == port;
-}
-
 /** fwd_drop_from() - count a frame of a guest as dropped */
 static inline void fwd_drop_from(struct fwd_guest_source *src, enum port_from_drop why)
 {

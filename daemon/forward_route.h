@@ -91,7 +91,7 @@ static always_inline bool fwd_is_plain(const struct port *port, bool own_macs_on
 	/* flags and gso_type */
 	if (unlikely(frame_load2(hdr) || fwd_is_tag((uint16_t)(w1 >> 32))))
 		return false;
-	return likely(!own_macs_only) || fwd_owns(port, w0 >> 48 | (w1 & 0xffffffff) << 16);
+	return likely(!own_macs_only) || port_owns(port, w0 >> 48 | (w1 & 0xffffffff) << 16);
 }
 
 /** fwd_remember_ring() - the frame just forwarded went to @vq: what fwd_warm() shall ask for */

@@ -399,7 +399,7 @@ static void fwd_frame_parse(struct fwd *f, struct fwd_frame *frame)
 /* Which rule forbids the guest to send this frame? Returns PORT_FROM_N if none does. */
 static enum port_from_drop fwd_refusal(const struct port *port, const struct fwd_frame *frame)
 {
-	if (port->own_macs_only && !fwd_owns(port, frame->src))
+	if (port->own_macs_only && !port_owns(port, frame->src))
 		return PORT_FROM_SPOOFED;
 	/* Only a port that has its nic for itself and is in no VLAN may choose tags. */
 	if ((frame->vid || frame->stacked) &&

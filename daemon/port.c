@@ -175,15 +175,6 @@ static void port_dev_refused(void *arg, const char *text)
 	snprintf(port->conn->last_error, sizeof(port->conn->last_error), "%s", text);
 }
 
-static bool port_owns(const struct port *port, uint64_t mac)
-{
-	for (uint32_t i = 0; i < port->n_macs; i++) {
-		if (port->mac_keys[i] == mac)
-			return true;
-	}
-	return false;
-}
-
 static const char *port_dev_announce(void *arg, const uint8_t mac[6])
 {
 	struct port *port = arg;

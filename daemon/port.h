@@ -16,12 +16,13 @@
 
 #include "base.h"
 #include "conf.h"
+#include "fdb.h"
+#include "nic.h"
 #include "vhost_dev.h"
 
 struct flow_table;
 struct loop;
 struct loop_source;
-struct nic;
 struct port;
 
 /* Why a frame from a guest was not forwarded. Keep port_from_drop_name() in step. */
@@ -128,6 +129,18 @@ void port_check(struct port *port);
 
 void port_get_info(const struct port *port, struct port_info *ret_info);
 bool port_is_up(const struct port *port); /* at least one receive ring takes frames */
+
+/**
+ * port_owns() - is @mac (see fdb.h) one of the port's own addresses? It may have very many.
+ *
+ * Asks its nic's table. Workers and the control thread.
+ */
+static always_inline bool port_owns(const struct port *port, uint64_t mac)
+{
+	const struct fdb *fdb = atomic_load_explicit(&port->nic->fdb, memory_order_acquire);
+
+	return fdb_lookup(fdb, fdb_key(mac, port->vlan)) == port;
+}
 
 const char *port_from_drop_name(enum port_from_drop reason);
 const char *port_to_drop_name(enum port_to_drop reason);
