@@ -224,22 +224,6 @@ static cold_noinline uint32_t fwd_discard(struct fwd *f, struct fwd_guest_source
 	return i;
 }
 
-/* Header and frame apart. Out of line, for the sake of the loop's registers. */
-static __attribute__((noinline)) bool fwd_split_pair(struct vhost_vq *vq,
-                                                     const struct vhost_vq_map *map,
-                                                     struct vhost_desc first,
-                                                     struct vhost_pair *ret_tx)
-{
-	return vhost_split_pair(vq, map, first, FWD_HDR, ret_tx);
-}
-
-static __attribute__((noinline)) bool fwd_packed_pair(struct vhost_vq *vq,
-                                                      const struct vhost_vq_map *map, uint64_t word,
-                                                      struct vhost_pair *ret_tx)
-{
-	return vhost_packed_pair(vq, map, vq->last_avail, word, FWD_HDR, ret_tx);
-}
-
 /*
  * The next frame of a guest's transmit ring, if its buffer has one of the usual shapes; false if it
  * needs the slow path, or there is none: *ret_empty. The fast path takes @n_lengths lengths, from
@@ -261,7 +245,8 @@ static always_inline bool fwd_source_next(struct vhost_vq *vq, const struct vhos
 			struct vhost_pair odd; /* not *ret_tx, which lives in registers */
 
 			*ret_empty = !vhost_packed_is_avail(vq, word);
-			if (*ret_empty || !fwd_packed_pair(vq, map, word, &odd))
+			if (*ret_empty ||
+			    !vhost_packed_pair(vq, map, vq->last_avail, word, FWD_HDR, &odd))
 				return false;
 			*ret_tx = odd;
 			return odd.len - FWD_SHORTEST < n_lengths;
@@ -280,7 +265,7 @@ static always_inline bool fwd_source_next(struct vhost_vq *vq, const struct vhos
 		if (unlikely(d.flags & VHOST_DESC_KIND)) {
 			struct vhost_pair odd;
 
-			if (!fwd_split_pair(vq, map, d, &odd))
+			if (!vhost_split_pair(vq, map, d, FWD_HDR, &odd))
 				return false;
 			*ret_tx = odd;
 			ret_tx->id = (uint16_t)head;

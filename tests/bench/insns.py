@@ -23,14 +23,14 @@ CEILINGS = {
     "split-64-alternating": 229,
     "split-64-lone": 591,
     "split-64-own-macs": 228,
-    "split-64-chained": 266,
-    "split-64-indirect": 302,
+    "split-64-chained": 232,
+    "split-64-indirect": 265,
     "split-1518-mergeable": 676,
     "packed-64": 227,
     "packed-1518": 399,
     "packed-64-lone": 656,
-    "packed-64-chained": 325,
-    "packed-64-indirect": 336,
+    "packed-64-chained": 283,
+    "packed-64-indirect": 296,
     "packed-1518-mergeable": 673,
 }
 
