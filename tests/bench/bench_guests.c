@@ -12,6 +12,7 @@
 #include "bench_guests.h"
 
 #define ANNOUNCE_NS UINT64_C(5000000000)
+#define AWAKE_US    500u
 
 volatile sig_atomic_t bench_stopped;
 
@@ -31,6 +32,18 @@ void bench_sleep_us(uint32_t us)
 		exact = prctl(PR_SET_TIMERSLACK, 1) == 0;
 	nanosleep(&(struct timespec){.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000L},
 	          NULL);
+}
+
+uint64_t bench_pause(uint32_t mean_us, unsigned int *seed)
+{
+	uint32_t us = mean_us / 2 + (uint32_t)rand_r(seed) % (mean_us + 1);
+	uint64_t now = bench_now_ns(), until = now + (uint64_t)us * 1000;
+
+	if (us > AWAKE_US)
+		bench_sleep_us(us - AWAKE_US);
+	while (now < until && !bench_stopped)
+		now = bench_now_ns();
+	return now;
 }
 
 /* The two first numbers of a schedstat file: time on a CPU, and waiting for one */

@@ -52,6 +52,16 @@ uint64_t bench_now_ns(void);
 /** bench_sleep_us() - sleep, as exactly as the kernel does */
 void bench_sleep_us(uint32_t us);
 
+/**
+ * bench_pause() - for half to one and a half of @mean_us, so that no timer of a back end keeps step
+ * @seed: of the random numbers, as for rand_r()
+ *
+ * The CPU is awake at the end, as that of a guest is which sends: how long this program itself
+ * takes to wake up is not what is asked.
+ * Return: the time then, as bench_now_ns().
+ */
+uint64_t bench_pause(uint32_t mean_us, unsigned int *seed);
+
 /** bench_waited_ns() - time this thread has waited for a CPU; 0 where the kernel keeps no account
  */
 uint64_t bench_waited_ns(void);

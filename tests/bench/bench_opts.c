@@ -24,7 +24,7 @@ enum {
 
 static void usage(FILE *out)
 {
-	fputs("usage: vbench [options] c2c|pair|fan|ports|tx|rx|lat|idle|rate\n"
+	fputs("usage: vbench [options] c2c|pair|fan|ports|tx|rx|lat|idle|wake|rate\n"
 	      "\n"
 	      "  --socket PATH         vhost-user socket of a guest; once for each guest\n"
 	      "  --mac MAC             of the first guest (02:00:00:00:00:01); the others count "
@@ -43,13 +43,13 @@ static void usage(FILE *out)
 	      "  --packed              packed rings\n"
 	      "  --active N            ports: guests with traffic, the first N (all)\n"
 	      "  --nap-us N            rx: sleep between two looks (0)\n"
-	      "  --gap-us N            idle: mean time between two frames (10000)\n"
+	      "  --gap-us N            idle, wake: mean time between two frames (10000)\n"
 	      "  --pps N               rate: frames a second (10000)\n"
 	      "  --watch-pid N         rate: count this process's CPU time\n"
 	      "  --fifo                real-time priority: nothing else runs on our CPUs "
 	      "meanwhile\n"
 	      "  --hugepages           2 MiB pages for guest memory\n"
-	      "  --cpu N (1)  --peer-cpu N (0, c2c)  --ms N (1000)  --warmup-ms N (300)\n",
+	      "  --cpu N (1)  --peer-cpu N (0; c2c, wake)  --ms N (1000)  --warmup-ms N (300)\n",
 	      out);
 }
 
@@ -178,6 +178,7 @@ static void check_guests(struct bench_options *o)
 		{"ports", 2, BENCH_MAX_GUESTS},
 		{"tx", 1, 1},
 		{"rx", 1, 1},
+		{"wake", 0, BENCH_MAX_GUESTS}, /* it uses none */
 		{"lat", 2, 2},
 		{"idle", 2, 2},
 		{"rate", 2, 2},

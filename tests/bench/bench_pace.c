@@ -11,14 +11,14 @@
 
 #include "bench_guests.h"
 #include "bench_pace.h"
+#include "bench_times.h"
 
-enum { MAX_SAMPLES = 2000000, PATIENCE_NS = 100000000 };
+enum { PATIENCE_NS = 100000000 };
 
 struct times {
 	struct bench_guests guests;
 	struct bench_port *a, *b;
-	uint32_t *ns;
-	uint32_t n;
+	struct bench_times taken;
 	uint32_t lost;
 	double waited; /* share of the time in which another process had our CPU */
 };
@@ -56,18 +56,13 @@ static bool take_back(struct bench_port *p)
 	return true;
 }
 
-static void add_time(struct times *t, uint64_t ns)
-{
-	t->ns[t->n++] = ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
-}
-
 static void round_trips(struct times *t, const struct bench_options *o)
 {
 	uint64_t start = bench_now_ns(), now = start;
 	uint64_t from = start + (uint64_t)o->warmup_ms * 1000000;
 	uint64_t end = from + (uint64_t)o->ms * 1000000;
 
-	while (now < end && t->n < MAX_SAMPLES && t->lost <= 100 && !bench_stopped) {
+	while (now < end && !bench_times_full(&t->taken) && t->lost <= 100 && !bench_stopped) {
 		uint64_t before = bench_now_ns();
 		bool ok = one_hop(t->a, t->b) && one_hop(t->b, t->a);
 
@@ -75,7 +70,7 @@ static void round_trips(struct times *t, const struct bench_options *o)
 		if (!ok)
 			t->lost++;
 		else if (now >= from)
-			add_time(t, now - before);
+			bench_times_add(&t->taken, now - before);
 		bench_queue_turn(&t->a->rx);
 		bench_queue_turn(&t->b->rx);
 		if (!take_back(t->a) || (ok && !take_back(t->b)))
@@ -83,20 +78,17 @@ static void round_trips(struct times *t, const struct bench_options *o)
 	}
 }
 
-/* Pauses between half and one and a half of the mean, so that no timer of the back end keeps step.
- */
 static void after_pauses(struct times *t, const struct bench_options *o)
 {
 	uint64_t end = bench_now_ns() + (uint64_t)o->ms * 1000000;
 	unsigned int seed = 1;
 
-	while (bench_now_ns() < end && t->n < MAX_SAMPLES && t->lost <= 100 && !bench_stopped) {
-		uint64_t before;
+	while (bench_now_ns() < end && !bench_times_full(&t->taken) && t->lost <= 100 &&
+	       !bench_stopped) {
+		uint64_t before = bench_pause(o->gap_us, &seed);
 
-		bench_sleep_us(o->gap_us / 2 + (uint32_t)rand_r(&seed) % (o->gap_us + 1));
-		before = bench_now_ns();
 		if (one_hop(t->a, t->b))
-			add_time(t, bench_now_ns() - before);
+			bench_times_add(&t->taken, bench_now_ns() - before);
 		else
 			t->lost++;
 		bench_queue_turn(&t->b->rx);
@@ -105,40 +97,25 @@ static void after_pauses(struct times *t, const struct bench_options *o)
 	}
 }
 
-static int by_size(const void *x, const void *y)
-{
-	uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
-
-	return (a > b) - (a < b);
-}
-
-static uint32_t quantile(const struct times *t, uint32_t per_mille)
-{
-	return t->ns[(uint64_t)t->n * per_mille / 1000];
-}
-
 static int print_times(struct times *t, const struct bench_options *o)
 {
-	qsort(t->ns, t->n, sizeof(*t->ns), by_size);
 	bench_print_setting(o);
-	printf("\"samples\": %u, \"lost\": %u, \"kicks\": %" PRIu64 ", \"min_ns\": %u, "
-	       "\"p50_ns\": %u, \"p90_ns\": %u, \"p99_ns\": %u, \"p999_ns\": %u, \"max_ns\": %u, "
-	       "\"waited\": %.4f, ",
-	       t->n, t->lost, t->a->tx.ring->kicks, t->ns[0], quantile(t, 500), quantile(t, 900),
-	       quantile(t, 990), quantile(t, 999), t->ns[t->n - 1], t->waited);
-	return bench_print_end(!bench_stopped && t->lost * 1000 <= t->n);
+	bench_times_print(&t->taken);
+	printf("\"lost\": %u, \"kicks\": %" PRIu64 ", \"waited\": %.4f, ", t->lost,
+	       t->a->tx.ring->kicks, t->waited);
+	return bench_print_end(!bench_stopped && t->lost * 1000 <= t->taken.n);
 }
 
 static int take_times(const struct bench_options *o,
                       void (*take)(struct times *, const struct bench_options *))
 {
-	struct times t = {.ns = malloc(MAX_SAMPLES * sizeof(*t.ns))};
+	struct times t = {0};
 	uint64_t start, waited;
 	uint32_t disorder;
-	int err, status;
+	int err = bench_times_init(&t.taken), status;
 
-	if (!t.ns)
-		return bench_print_failure(NULL, -ENOMEM);
+	if (err)
+		return bench_print_failure(NULL, err);
 	err = bench_guests_open(&t.guests, o);
 	if (!err) {
 		t.a = &t.guests.ports[0];
@@ -149,11 +126,11 @@ static int take_times(const struct bench_options *o,
 		t.waited = (double)(bench_waited_ns() - waited) / (double)(bench_now_ns() - start);
 		err = bench_guests_stop(&t.guests, &disorder);
 	}
-	if (!err && !t.n)
+	if (!err && !t.taken.n)
 		err = -ETIMEDOUT;
 	status = err ? bench_print_failure(&t.guests, err) : print_times(&t, o);
 	bench_guests_close(&t.guests);
-	free(t.ns);
+	bench_times_free(&t.taken);
 	return status;
 }
 

@@ -57,7 +57,7 @@ class Sampler:
 
     def _arguments(self, scenario, backend):
         ms = int(self.o.ms * scenario.length)
-        argv = ["--cpu", self.cpus[1], "--ms", ms, "--warmup-ms", self.o.warmup_ms,
+        argv = ["--cpu", self.cpus[1], "--peer-cpu", self.cpus[0], "--ms", ms, "--warmup-ms", self.o.warmup_ms,
                 "--mac", GUEST_MAC]
         for socket in backend.sockets[:scenario.guests]:
             argv += ["--socket", socket]

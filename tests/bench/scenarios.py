@@ -137,6 +137,8 @@ def after_idle(_o, layout):
     if layout == "split":
         yield _pair(layout, "", 64, group="idle", mode="idle", title="after 5 to 15 ms of silence",
                     metrics=FIRST, length=10)
+        yield Scenario("idle", "idle-wake", "no frame: a thread is woken there", "wake",
+                       metrics=FIRST, length=10, backends=(OURS,))
 
 
 RATES = (1_000, 10_000, 100_000, 1_000_000)

@@ -129,6 +129,15 @@ def hidden(tmp_path):
     return HIDE.format(ovs=bench.OpenVSwitch.DPDK_SWITCH if bench.OpenVSwitch.DPDK_SWITCH.is_file() else "")
 
 
+def test_bare_wake_up():
+    if not {0, 1} <= os.sched_getaffinity(0):
+        raise base.Skip("needs CPUs 0 and 1")
+    done = base.run(base.build_dir() / "tests/bench/vbench", "wake", "--ms", "200", "--gap-us", "5000")
+    found = json.loads(done.stdout)
+    assert found["ok"] and 5 <= found["samples"] <= 80
+    assert 0 < found["min_ns"] <= found["p50_ns"] <= found["p99_ns"] <= found["max_ns"]
+
+
 def test_builds_side_by_side():
     """compare.py, with one build under two names."""
     base.need_root()

@@ -10,6 +10,7 @@
  *   vbench rx       one guest: frames delivered in a second
  *   vbench lat      two guests: one frame at a time, there and back
  *   vbench idle     two guests: one frame after each pause
+ *   vbench wake     no guest: until the kernel has woken a thread on the back end's CPU
  *   vbench rate     two guests: frames at a fixed rate, CPU time of the back end
  *
  * One thread on one CPU plays all guests; the back end belongs on another CPU. Prints one JSON
@@ -23,6 +24,7 @@
 #include "bench_flow.h"
 #include "bench_guests.h"
 #include "bench_pace.h"
+#include "bench_wake.h"
 #include "c2c.h"
 
 static void on_signal(int sig)
@@ -49,8 +51,10 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *mode;
 		int (*run)(const struct bench_options *);
-	} paced[] = {
-		{"lat", bench_round_trip}, {"idle", bench_after_idle}, {"rate", bench_fixed_rate}};
+	} paced[] = {{"lat", bench_round_trip},
+	             {"idle", bench_after_idle},
+	             {"wake", bench_wake},
+	             {"rate", bench_fixed_rate}};
 	struct sigaction act = {.sa_handler = on_signal};
 	struct bench_options o;
 	int err;
