@@ -94,14 +94,40 @@ static always_inline bool fwd_is_plain(const struct port *port, bool own_macs_on
 	return likely(!own_macs_only) || port_owns(port, w0 >> 48 | (w1 & 0xffffffff) << 16);
 }
 
+/*
+ * Ask for the lines of the buffer that the next frame to @vq will be written to: the guest may have
+ * read or filled it last. What its descriptor says now decides nothing.
+ */
+static always_inline void fwd_fetch_buffer(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	struct vhost_desc d;
+	uint32_t head;
+	uint64_t off;
+
+	if (map->packed) {
+		d.gpa = vhost_packed_gpa(map, vq->last_avail);
+	} else {
+		head = vhost_split_head(map, vq->last_avail);
+		if (head >= map->size)
+			return;
+		d = vhost_split_desc(map->desc, head);
+	}
+	off = d.gpa - vq->hint.gpa;
+	if (off < vq->hint.size) {
+		ring_fetch_to_write(vq->hint.host + off);
+		ring_fetch_to_write(vq->hint.host + off + CACHE_LINE);
+	}
+}
+
 /** fwd_remember_ring() - the frame just forwarded went to @vq: what fwd_warm() shall ask for */
-static always_inline void fwd_remember_ring(struct fwd_guest_source *src, const struct vhost_vq *vq,
+static always_inline void fwd_remember_ring(struct fwd_guest_source *src, struct vhost_vq *vq,
                                             const struct vhost_vq_map *map)
 {
 	if (map->packed)
 		src->warm = &map->packed_desc[vq->last_avail];
 	else
 		src->warm = &map->avail->ring[vq->last_avail & (map->size - 1)];
+	fwd_fetch_buffer(vq, map);
 }
 
 #endif
