@@ -18,19 +18,19 @@ from pathlib import Path
 
 BURSTS, BURST = 60, 100  # frames: BURSTS * BURST; BURST as in insns.c
 CEILINGS = {
-    "split-64": 190,
-    "split-1518": 365,
-    "split-64-alternating": 229,
+    "split-64": 184,
+    "split-1518": 361,
+    "split-64-alternating": 222,
     "split-64-lone": 591,
-    "split-64-own-macs": 228,
-    "split-64-chained": 232,
-    "split-64-indirect": 265,
+    "split-64-own-macs": 213,
+    "split-64-chained": 225,
+    "split-64-indirect": 258,
     "split-1518-mergeable": 676,
-    "packed-64": 227,
+    "packed-64": 224,
     "packed-1518": 399,
     "packed-64-lone": 656,
-    "packed-64-chained": 283,
-    "packed-64-indirect": 296,
+    "packed-64-chained": 277,
+    "packed-64-indirect": 290,
     "packed-1518-mergeable": 673,
 }
 
