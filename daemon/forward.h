@@ -77,9 +77,10 @@ struct fwd_guest_source {
 	struct port_queue *pq;
 	struct nic_counters *nic_counters; /* one per queue of the port's nic */
 	uint64_t blocked_since_ns;         /* its first frame waits for the nic; 0: it does not */
-	bool waiting;     /* ... or for memory that the control thread has to make usable */
-	bool few;         /* its last burst was short: see fwd_warm() */
-	const void *warm; /* where the ring to which its last frame went is read next */
+	bool waiting;        /* ... or for memory that the control thread has to make usable */
+	bool few;            /* its last burst was short: see fwd_warm() */
+	uint32_t blocked_at; /* frames that its nic queue had been given at blocked_since_ns */
+	const void *warm;    /* where the ring to which its last frame went is read next */
 };
 
 /* A nic queue's receive side. */

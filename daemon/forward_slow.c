@@ -307,13 +307,18 @@ static uint32_t fwd_write_wire(uint8_t *dst, const struct fwd_frame *frame, uint
 	return len;
 }
 
-/* Wait for the nic, or has it been stuck for so long that its frames are dropped? */
-static enum fwd_result fwd_nic_is_full(struct fwd_guest_source *src)
+/*
+ * Wait for the nic, or has it been stuck for so long that its frames are dropped? Not if anybody's
+ * frames found room meanwhile: those of the fast path, or of another guest.
+ */
+static enum fwd_result fwd_nic_is_full(struct fwd_guest_source *src, const struct xsk_queue *q)
 {
 	uint64_t now = clock_now_ns();
 
-	if (!src->blocked_since_ns)
+	if (!src->blocked_since_ns || src->blocked_at != xsk_tx_mark(q)) {
 		src->blocked_since_ns = now;
+		src->blocked_at = xsk_tx_mark(q);
+	}
 	if (now - src->blocked_since_ns < FWD_STALL_NS)
 		return FWD_BLOCKED;
 	fwd_drop_from(src, PORT_FROM_NIC_FULL);
@@ -352,7 +357,7 @@ static enum fwd_result fwd_to_wire(struct fwd *f, struct fwd_guest_source *src,
 		dst = xsk_tx_reserve(q);
 	}
 	if (!dst && may_wait)
-		return fwd_nic_is_full(src);
+		return fwd_nic_is_full(src, q);
 	if (!dst) {
 		fwd_drop_from(src, PORT_FROM_NIC_FULL);
 		return FWD_DONE;

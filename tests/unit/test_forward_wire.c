@@ -182,6 +182,37 @@ static void test_wire_full(void **state)
 	fp_free(fp);
 }
 
+/* A nic that takes frames is slow, not stuck: its guest waits, however long, and loses none. */
+static void test_slow_wire(void **state)
+{
+	struct fake_path *fp = fp_new(CONF_NIC_STEERED, NULL);
+	struct fp_port *a = &fp->ports[0];
+	uint32_t len;
+
+	(void)state;
+	fp_frame(frame, 100, 0x123400000002ull, a->mac, 1);
+	for (uint32_t i = 0; i < FP_XSK_RING + 10; i++)
+		fp_send(a, frame, 100);
+	assert_int_equal(fp_run(fp, a), FP_XSK_RING);
+	assert_int_equal(fwd_from_guest(fp->fwd, &a->src), 0);
+	for (uint32_t i = 0; i < 3; i++) {
+		for (uint32_t k = 0; k < 2; k++)
+			expect_wire(fp, frame, 100);
+		fwd_flush_uplinks(fp->fwd);
+		usleep(FWD_STALL_NS / 1000 + 1000);
+		assert_int_equal(fwd_from_guest(fp->fwd, &a->src), 2);
+		assert_true(fp->fwd->blocked);
+	}
+	assert_int_equal(fp_from_drops(a, PORT_FROM_NIC_FULL), 0);
+	/* Now it is stuck. */
+	usleep(FWD_STALL_NS / 1000 + 1000);
+	assert_int_equal(fp_run(fp, a), 4);
+	assert_int_equal(fp_from_drops(a, PORT_FROM_NIC_FULL), 4);
+	for (uint32_t i = 0; i < FP_XSK_RING; i++)
+		assert_non_null(fp_xsk_sent(fp, &len));
+	fp_free(fp);
+}
+
 static void test_from_wire(void **state)
 {
 	struct fake_path *fp = fp_new(CONF_NIC_STEERED, NULL);
@@ -329,9 +360,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_to_wire),        cmocka_unit_test(test_absent_guest),
 		cmocka_unit_test(test_announce),       cmocka_unit_test(test_vlan_to_wire),
-		cmocka_unit_test(test_wire_full),      cmocka_unit_test(test_from_wire),
-		cmocka_unit_test(test_stale_metadata), cmocka_unit_test(test_vlan_from_wire),
-		cmocka_unit_test(test_dedicated),      cmocka_unit_test(test_wire_burst),
+		cmocka_unit_test(test_wire_full),      cmocka_unit_test(test_slow_wire),
+		cmocka_unit_test(test_from_wire),      cmocka_unit_test(test_stale_metadata),
+		cmocka_unit_test(test_vlan_from_wire), cmocka_unit_test(test_dedicated),
+		cmocka_unit_test(test_wire_burst),
 	};
 
 	return fp_run_tests(tests);
