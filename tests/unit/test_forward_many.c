@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "fake_path.h"
-#include "spin.h"
+#include "forward_priv.h"
 
 #define BCAST   0xffffffffffffull
 #define N_MACS  40 /* of a port: with three of them, more than runs are kept */
@@ -51,24 +51,101 @@ static struct fake_path *many_new(enum conf_nic_mode mode, uint32_t n_workers)
 	return fp;
 }
 
-/* @n_macs: addresses of each port that take part; 0: no frame is for several, or for the wire */
-static struct sent choose(uint32_t n_macs, bool wire, uint32_t seed)
+/* What the frames of many bursts have in common. */
+struct how {
+	enum conf_nic_mode mode;
+	uint32_t n_workers;
+	uint32_t n_macs; /* addresses of each port that take part */
+	bool rings;  /* port 2 has two rings, and the second is that of port 3, to which no frame
+	              * goes */
+	bool learns; /* the sender has two, too: its flows are learned, one by one */
+	bool shapes; /* now and then, buffers are of any shape, and port 1's are short */
+};
+
+static bool has_wire(const struct how *how)
 {
+	return how->mode != CONF_NIC_INTERNAL;
+}
+
+static void two_rings(struct fp_port *p, struct vhost_vq *second)
+{
+	struct port_rxset *set = calloc(1, sizeof(*set) + 2 * sizeof(set->vq[0]));
+
+	assert_non_null(set);
+	set->n = 2;
+	set->vq[0] = &p->rx.vq;
+	set->vq[1] = second;
+	free(atomic_exchange(&p->port.rxset, set));
+	p->port.flows = calloc(1, sizeof(*p->port.flows));
+	assert_non_null(p->port.flows);
+}
+
+static struct fake_path *path_for(const struct how *how)
+{
+	struct fake_path *fp = many_new(how->mode, how->n_workers);
+
+	if (how->rings) {
+		two_rings(&fp->ports[2], &fp->ports[3].rx.vq);
+		fp->ports[3].rx.vq.index = 1;
+		fp->ports[3].port.n_macs = 0;
+		fp_rebuild(fp);
+	}
+	if (how->learns)
+		two_rings(&fp->ports[0], &fp->ports[0].rx.vq);
+	fp->ports[1].rx.map.mergeable = how->shapes;
+	return fp;
+}
+
+static void path_free(struct fake_path *fp)
+{
+	for (uint32_t i = 0; i < FP_PORTS; i++)
+		free(fp->ports[i].port.flows);
+	fp_free(fp);
+}
+
+static uint32_t buffer_size(const struct how *how, uint32_t port)
+{
+	return how->shapes && port == 1 ? 300 : 1600;
+}
+
+static uint32_t buffers_for(const struct how *how, uint32_t port, uint32_t len)
+{
+	return (len + 12 + buffer_size(how, port) - 1) / buffer_size(how, port);
+}
+
+static struct sent choose(const struct how *how, uint32_t seed)
+{
+	bool wire = has_wire(how);
 	struct sent s = {.len = 60 + (uint32_t)random() % 700, .seed = seed};
 	uint32_t dice = (uint32_t)random() % 100;
 
-	s.to = 1 + (uint32_t)random() % 3;
+	s.to = 1 + (uint32_t)random() % (how->rings ? 2 : 3);
 	if (wire && dice < 12)
 		s.to = TO_WIRE;
-	else if (wire && dice < 15)
+	else if (wire && !how->rings && dice < 15)
 		s.to = TO_ALL;
 	if (s.to == TO_ALL)
 		s.mac = BCAST;
 	else if (s.to == TO_WIRE)
 		s.mac = 0x900000000012ull | (uint64_t)((uint32_t)random() % N_WIRE) << 32;
 	else
-		s.mac = macs[s.to][(uint32_t)random() % n_macs];
+		s.mac = macs[s.to][(uint32_t)random() % how->n_macs];
 	return s;
+}
+
+/* Send the frame that was chosen, and see which ring it goes to. */
+static void send_chosen(struct fake_path *fp, const struct how *how, struct sent *s)
+{
+	const struct port *port = &fp->ports[2].port;
+	enum fp_shape shape = FP_PLAIN;
+
+	if (how->shapes && random() % 8 == 0)
+		shape = (enum fp_shape)(random() % FP_N_SHAPES);
+	fp_frame(frame, s->len, s->mac, macs[0][0], s->seed);
+	fp_send_as(&fp->ports[0], shape, frame, s->len);
+	if (how->rings && s->to == 2 &&
+	    fwd_flow_ring(port, fwd_rxset(port), flow_hash(frame, s->len)) != &fp->ports[2].rx.vq)
+		s->to = 3;
 }
 
 static bool is_for(const struct sent *s, uint32_t port)
@@ -96,16 +173,15 @@ static void expect(struct fake_path *fp, const struct sent *sent, uint32_t n, ui
 	}
 }
 
-static void rounds(enum conf_nic_mode mode, uint32_t n_workers, uint32_t n_macs)
+static void rounds(struct how how)
 {
-	struct fake_path *fp = many_new(mode, n_workers);
-	bool wire = mode != CONF_NIC_INTERNAL;
+	struct fake_path *fp = path_for(&how);
 	struct tally in = {0}, out[FP_PORTS] = {0};
 	uint32_t left[FP_PORTS] = {0}, seed = 0;
 	struct fp_port *a = &fp->ports[0];
 	struct sent sent[BURST];
 
-	srandom(n_macs);
+	srandom(how.n_macs);
 	for (uint32_t round = 0; round < 500; round++) {
 		uint32_t n = 1 + (uint32_t)random() % BURST, len;
 
@@ -114,22 +190,23 @@ static void rounds(enum conf_nic_mode mode, uint32_t n_workers, uint32_t n_macs)
 			uint32_t want = (uint32_t)random() % 60;
 
 			for (; left[p] < want; left[p]++)
-				fp_post(&fp->ports[p], 1600);
+				fp_post(&fp->ports[p], buffer_size(&how, p));
 		}
 		for (uint32_t i = 0; i < n; i++) {
-			sent[i] = choose(n_macs, wire, seed++);
-			fp_frame(frame, sent[i].len, sent[i].mac, macs[0][0], sent[i].seed);
-			fp_send(a, frame, sent[i].len);
+			sent[i] = choose(&how, seed++);
+			send_chosen(fp, &how, &sent[i]);
 			in.frames++;
 			in.bytes += sent[i].len;
 			for (uint32_t p = 1; p < FP_PORTS; p++) {
+				uint32_t need = buffers_for(&how, p, sent[i].len);
+
 				if (!is_for(&sent[i], p))
 					continue;
-				sent[i].arrives[p] = left[p] > 0;
-				out[p].drops += !left[p];
-				out[p].frames += left[p] > 0;
-				out[p].bytes += left[p] ? sent[i].len : 0;
-				left[p] -= left[p] > 0;
+				sent[i].arrives[p] = left[p] >= need;
+				out[p].drops += left[p] < need;
+				out[p].frames += left[p] >= need;
+				out[p].bytes += left[p] >= need ? sent[i].len : 0;
+				left[p] -= left[p] >= need ? need : 0;
 			}
 		}
 		assert_int_equal(fp_run(fp, a), n);
@@ -138,7 +215,7 @@ static void rounds(enum conf_nic_mode mode, uint32_t n_workers, uint32_t n_macs)
 			expect(fp, sent, n, p, false);
 			fp_expect_nothing(&fp->ports[p]);
 		}
-		if (wire) {
+		if (has_wire(&how)) {
 			expect(fp, sent, n, 0, true);
 			assert_null(fp_xsk_sent(fp, &len));
 		}
@@ -146,50 +223,40 @@ static void rounds(enum conf_nic_mode mode, uint32_t n_workers, uint32_t n_macs)
 	assert_int_equal(counter_get(&a->tx.vq.frames), in.frames);
 	assert_int_equal(counter_get(&a->tx.vq.bytes), in.bytes);
 	for (uint32_t p = 1; p < FP_PORTS; p++) {
-		assert_int_equal(counter_get(&fp->ports[p].rx.vq.frames), out[p].frames);
-		assert_int_equal(counter_get(&fp->ports[p].rx.vq.bytes), out[p].bytes);
-		assert_int_equal(fp_to_drops(&fp->ports[p], PORT_TO_NO_BUFFER), out[p].drops);
+		const struct port *port = &fp->ports[how.rings && p == 3 ? 2 : p].port;
+		const struct vhost_vq *vq = &fp->ports[p].rx.vq;
+
+		assert_int_equal(counter_get(&vq->frames), out[p].frames);
+		assert_int_equal(counter_get(&vq->bytes), out[p].bytes);
+		assert_int_equal(counter_get(&port->queues[vq->index].to_drops[PORT_TO_NO_BUFFER]),
+		                 out[p].drops);
 		assert_true(out[p].drops > 0);
 	}
-	fp_free(fp);
+	path_free(fp);
 }
 
-static void test_one_address_each(void **state)
-{
-	(void)state;
-	rounds(CONF_NIC_INTERNAL, 1, 1);
-}
+#define ROUNDS(name, ...)                                                                          \
+	static void name(void **state)                                                             \
+	{                                                                                          \
+		(void)state;                                                                       \
+		rounds((struct how){__VA_ARGS__});                                                 \
+	}
 
-static void test_two_addresses_each(void **state)
-{
-	(void)state;
-	rounds(CONF_NIC_INTERNAL, 1, 2);
-}
-
-static void test_many_addresses(void **state)
-{
-	(void)state;
-	rounds(CONF_NIC_INTERNAL, 1, N_MACS);
-}
-
+ROUNDS(test_one_address_each, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = 1)
+ROUNDS(test_two_addresses_each, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = 2)
+ROUNDS(test_many_addresses, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = N_MACS)
 /* Opening a ring may then flush those that are open. */
-static void test_several_workers(void **state)
-{
-	(void)state;
-	rounds(CONF_NIC_INTERNAL, 2, 5);
-}
-
-static void test_guests_and_wire(void **state)
-{
-	(void)state;
-	rounds(CONF_NIC_STEERED, 1, 4);
-}
-
-static void test_guests_and_shared_wire(void **state)
-{
-	(void)state;
-	rounds(CONF_NIC_STEERED, 2, 4);
-}
+ROUNDS(test_several_workers, .mode = CONF_NIC_INTERNAL, .n_workers = 2, .n_macs = 5)
+ROUNDS(test_guests_and_wire, .mode = CONF_NIC_STEERED, .n_workers = 1, .n_macs = 4)
+ROUNDS(test_guests_and_shared_wire, .mode = CONF_NIC_STEERED, .n_workers = 2, .n_macs = 4)
+/* Each frame asks for its ring, and that of the last one may be open, here or under an address. */
+ROUNDS(test_several_rings, .mode = CONF_NIC_STEERED, .n_workers = 1, .n_macs = 3, .rings = true)
+ROUNDS(test_learned_flows, .mode = CONF_NIC_STEERED, .n_workers = 2, .n_macs = 3, .rings = true,
+       .learns = true)
+/* Frames between which the slow path has all rings, and frames in several buffers */
+ROUNDS(test_shapes, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = 4, .shapes = true)
+ROUNDS(test_all_at_once, .mode = CONF_NIC_STEERED, .n_workers = 2, .n_macs = 3, .rings = true,
+       .shapes = true)
 
 /* A guest breaks its ring in the middle of a burst: the others get their frames. */
 static void test_ring_given_up_in_between(void **state)
@@ -323,6 +390,10 @@ int main(void)
 		cmocka_unit_test(test_several_workers),
 		cmocka_unit_test(test_guests_and_wire),
 		cmocka_unit_test(test_guests_and_shared_wire),
+		cmocka_unit_test(test_several_rings),
+		cmocka_unit_test(test_learned_flows),
+		cmocka_unit_test(test_shapes),
+		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_ring_given_up_in_between),
 		cmocka_unit_test(test_contended_ring),
 		cmocka_unit_test(test_contended_wire),
