@@ -10,7 +10,7 @@
  * second pass; the CPU overlaps the independent iterations by itself.
  *
  * Destinations are *opened* when the first frame for them turns up in a burst, and stay open until
- * fwd_flush(): the used index of each is then published once, one fence follows, and each is
+ * fwd_flush_rings(): the used index of each is then published once, one fence follows, and each is
  * asked once whether its guest wants an interrupt. The lock word of a ring holds the tag of the
  * worker that has it open, so "is it open?" is one load.
  *

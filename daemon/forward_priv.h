@@ -170,8 +170,8 @@ static always_inline void fwd_settle_source(struct fwd *f, struct vhost_vq *src,
 }
 
 /**
- * fwd_publish_rings() - let the guests see what was done on @src, if there is one, and all open
- * rings Return: true if there was anything. fwd_settle_rings() has to follow.
+ * fwd_publish_rings() - let guests see what was done on @src, if there is one, and all open rings
+ * Return: true if there was anything. fwd_settle_rings() has to follow.
  */
 bool fwd_publish_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_map *src_map);
 

@@ -164,7 +164,7 @@ static uint32_t fwd_max_segs(const struct vhost_vq_map *map)
 
 /*
  * Take receive buffers until @need bytes fit, into f->bufs and @room. Returns their number, or 0
- * with nothing taken: dropped and counted, or the ring was given up.
+ * with nothing taken: dropped and counted; perhaps the ring was given up.
  */
 static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq,
                            const struct vhost_vq_map *map, uint32_t need, struct vhost_segs *room)
@@ -193,6 +193,7 @@ static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq
 			fault = VHOST_VQ_BAD_LENGTH;
 		if (fault != VHOST_VQ_OK) {
 			vhost_vq_fail(vq, fault);
+			fwd_drop_no_guest(port);
 			return 0;
 		}
 		f->bufs[n].len = (uint32_t)(room->total - before);

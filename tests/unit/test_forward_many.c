@@ -289,6 +289,7 @@ static void test_ring_given_up_in_between(void **state)
 			fp_expect_frame(&fp->ports[p], frame, 100 + i);
 	}
 	assert_int_equal(atomic_load(&fp->ports[2].rx.vq.fault), VHOST_VQ_BAD_ADDRESS);
+	assert_int_equal(counter_get(&fp->ports[2].port.to_no_guest), 15); /* of 20 */
 	assert_int_equal(atomic_load(&fp->ports[1].rx.vq.fault), VHOST_VQ_OK);
 	assert_int_equal(atomic_load(&fp->ports[3].rx.vq.fault), VHOST_VQ_OK);
 	fp_free(fp);
