@@ -133,16 +133,19 @@ static struct sent choose(const struct how *how, uint32_t seed)
 	return s;
 }
 
-/* Send the frame that was chosen, and see which ring it goes to. */
-static void send_chosen(struct fake_path *fp, const struct how *how, struct sent *s)
+static enum fp_shape any_shape(const struct how *how)
+{
+	if (!how->shapes || random() % 8)
+		return FP_PLAIN;
+	return (enum fp_shape)(random() % FP_N_SHAPES);
+}
+
+/* The frame that was chosen; and now it is known to which ring it goes. */
+static void make_frame(struct fake_path *fp, const struct how *how, struct sent *s)
 {
 	const struct port *port = &fp->ports[2].port;
-	enum fp_shape shape = FP_PLAIN;
 
-	if (how->shapes && random() % 8 == 0)
-		shape = (enum fp_shape)(random() % FP_N_SHAPES);
 	fp_frame(frame, s->len, s->mac, macs[0][0], s->seed);
-	fp_send_as(&fp->ports[0], shape, frame, s->len);
 	if (how->rings && s->to == 2 &&
 	    fwd_flow_ring(port, fwd_rxset(port), flow_hash(frame, s->len)) != &fp->ports[2].rx.vq)
 		s->to = 3;
@@ -194,7 +197,8 @@ static void rounds(struct how how)
 		}
 		for (uint32_t i = 0; i < n; i++) {
 			sent[i] = choose(&how, seed++);
-			send_chosen(fp, &how, &sent[i]);
+			make_frame(fp, &how, &sent[i]);
+			fp_send_as(a, any_shape(&how), frame, sent[i].len);
 			in.frames++;
 			in.bytes += sent[i].len;
 			for (uint32_t p = 1; p < FP_PORTS; p++) {
@@ -295,6 +299,35 @@ static void test_ring_given_up_in_between(void **state)
 	fp_free(fp);
 }
 
+/* So many rings are open that the next one has to wait for these to be flushed. */
+static void test_more_rings_than_can_be_open(void **state)
+{
+	static struct vhost_vq others[FWD_MAX_OPEN - 2];
+	struct fake_path *fp = many_new(CONF_NIC_INTERNAL, 1);
+	struct fp_port *a = &fp->ports[0];
+
+	(void)state;
+	for (uint32_t i = 0; i < ARRAY_SIZE(others); i++) {
+		others[i].open_map = &a->rx.map;
+		spin_mark(&others[i].lock, fp->fwd->tag);
+		fp->fwd->open[fp->fwd->n_open++] = &others[i];
+	}
+	for (uint32_t i = 0; i < 60; i++) {
+		fp_post(&fp->ports[1 + i % 3], 1600);
+		fp_frame(frame, 100 + i, macs[1 + i % 3][0], macs[0][0], i);
+		fp_send(a, frame, 100 + i);
+	}
+	assert_int_equal(fp_run(fp, a), 60);
+	fp_expect_returned(a, 60);
+	for (uint32_t i = 0; i < 60; i++) {
+		fp_frame(frame, 100 + i, macs[1 + i % 3][0], macs[0][0], i);
+		fp_expect_frame(&fp->ports[1 + i % 3], frame, 100 + i);
+	}
+	for (uint32_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_int_equal(atomic_load(&others[i].lock), 0);
+	fp_free(fp);
+}
+
 static void *let_go_soon(void *lock)
 {
 	usleep(3000);
@@ -352,34 +385,53 @@ static void test_contended_wire(void **state)
 	contend(CONF_NIC_STEERED);
 }
 
-/* From a nic to many guests: the same runs, under the ports' names. */
-static void test_from_nic(void **state)
+/*
+ * From a nic to many guests: the same runs, under the ports' names. The slow path has frames to
+ * all, and to none: who is on the wire is no port.
+ */
+static void from_nic(struct how how)
 {
-	struct fake_path *fp = many_new(CONF_NIC_STEERED, 1);
+	struct fake_path *fp = path_for(&how);
+	struct sent sent[FP_XSK_RING];
 	uint32_t seed = 0;
 
-	(void)state;
 	for (uint32_t round = 0; round < 300; round++) {
-		uint32_t n = 1 + (uint32_t)random() % (FP_XSK_RING - 1), to[FP_XSK_RING];
+		uint32_t n = 1 + (uint32_t)random() % (FP_XSK_RING - 1);
 
 		for (uint32_t i = 0; i < n; i++) {
-			to[i] = (uint32_t)random() % FP_PORTS;
-			fp_post(&fp->ports[to[i]], 1600);
-			fp_frame(frame, 60 + i, macs[to[i]][i % N_MACS], 0x900000000012ull,
-			         seed + i);
-			fp_xsk_receive(fp, frame, 60 + i, random() % 2 ? to[i] + 1 : 0, 0);
+			struct sent *s = &sent[i];
+			uint32_t id;
+
+			*s = choose(&how, seed++);
+			id = s->to < FP_PORTS && random() % 2 ? s->to + 1 : 0;
+			make_frame(fp, &how, s);
+			for (uint32_t p = 0; p < FP_PORTS; p++) {
+				s->arrives[p] = is_for(s, p);
+				if (s->arrives[p])
+					fp_post(&fp->ports[p], 1600);
+			}
+			fp_xsk_receive(fp, frame, s->len, id, 0);
 		}
 		assert_int_equal(fp_run_nic(fp), n);
-		for (uint32_t i = 0; i < n; i++) {
-			fp_frame(frame, 60 + i, macs[to[i]][i % N_MACS], 0x900000000012ull,
-			         seed + i);
-			fp_expect_frame(&fp->ports[to[i]], frame, 60 + i);
-		}
-		for (uint32_t p = 0; p < FP_PORTS; p++)
+		for (uint32_t p = 0; p < FP_PORTS; p++) {
+			expect(fp, sent, n, p, false);
 			fp_expect_nothing(&fp->ports[p]);
-		seed += n;
+		}
 	}
-	fp_free(fp);
+	path_free(fp);
+}
+
+static void test_from_nic(void **state)
+{
+	(void)state;
+	from_nic((struct how){.mode = CONF_NIC_STEERED, .n_workers = 1, .n_macs = N_MACS});
+}
+
+static void test_from_nic_to_several_rings(void **state)
+{
+	(void)state;
+	from_nic(
+		(struct how){.mode = CONF_NIC_STEERED, .n_workers = 2, .n_macs = 4, .rings = true});
 }
 
 int main(void)
@@ -396,9 +448,11 @@ int main(void)
 		cmocka_unit_test(test_shapes),
 		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_ring_given_up_in_between),
+		cmocka_unit_test(test_more_rings_than_can_be_open),
 		cmocka_unit_test(test_contended_ring),
 		cmocka_unit_test(test_contended_wire),
 		cmocka_unit_test(test_from_nic),
+		cmocka_unit_test(test_from_nic_to_several_rings),
 	};
 
 	return fp_run_tests(tests);
