@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The data path between guests: every shape of frame, every reason to drop, interrupts. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -515,6 +517,63 @@ static void test_interrupts_across_the_end(void **state)
 	fp_free(fp);
 }
 
+/* The receiver's record of what is published; it comes with the index, and its page has no rights.
+ */
+static struct {
+	const struct fp_ring *from;
+	void *record;
+	size_t size;
+	uint32_t returned; /* to the sender, at that moment */
+} moment;
+
+static void when_published(int sig)
+{
+	struct fp_ring from = *moment.from;
+	uint16_t head;
+	uint32_t len;
+
+	(void)sig;
+	while (fp_used(&from, &head, &len))
+		moment.returned++;
+	if (mprotect(moment.record, moment.size, PROT_READ | PROT_WRITE))
+		abort();
+}
+
+/* First the source: should we die in between, its frames are lost, but none comes twice. */
+static void test_source_is_published_first(void **state)
+{
+	struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
+	struct fp_port *a = &fp->ports[0], *b = &fp->ports[1];
+	const struct sigaction action = {.sa_handler = when_published};
+	struct sigaction old;
+
+	(void)state;
+	moment.from = &a->tx;
+	moment.size = (size_t)sysconf(_SC_PAGESIZE);
+	moment.record = aligned_alloc(moment.size, moment.size);
+	assert_non_null(moment.record);
+	if (fp_packed)
+		b->rx.map.inflight_pos = moment.record;
+	else
+		b->rx.map.inflight_idx = moment.record;
+	assert_int_equal(sigaction(SIGSEGV, &action, &old), 0);
+	for (uint32_t n = 3; n; n--) { /* the last one comes alone */
+		for (uint32_t i = 0; i < n; i++) {
+			fp_post(b, 1600);
+			fp_frame(frame, 100, b->mac, a->mac, i);
+			fp_send(a, frame, 100);
+		}
+		moment.returned = 0;
+		assert_int_equal(mprotect(moment.record, moment.size, PROT_NONE), 0);
+		assert_int_equal(fp_run(fp, a), n);
+		assert_int_equal(moment.returned, n);
+		fp_expect_returned(a, n);
+	}
+	assert_int_equal(sigaction(SIGSEGV, &old, NULL), 0);
+	free(moment.record);
+	fp_free(fp);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -537,6 +596,7 @@ int main(void)
 		cmocka_unit_test(test_disabled_and_stopped),
 		cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_interrupts_across_the_end),
+		cmocka_unit_test(test_source_is_published_first),
 	};
 
 	return fp_run_tests(tests);
