@@ -287,15 +287,24 @@ static void test_legacy_header(void **state)
 	assert_memory_equal(fp_host(b, gpa), "\0\0\0\0\0\0\0\0\0\0", 10);
 	assert_memory_equal(fp_host(b, gpa) + 10, frame, 200);
 
+	/* Two bytes further on, these addresses would be another guest's. */
 	a->tx.map.hdr_len = 10;
-	gpa = fp_alloc(a, 210);
-	memset(fp_host(a, gpa), 0, 10);
-	fp_frame(frame, 200, fp->ports[2].mac, a->mac, 2);
-	memcpy(fp_host(a, gpa) + 10, frame, 200);
-	fp_post(&fp->ports[2], 1600);
-	fp_avail(&a->tx, fp_desc(&a->tx, gpa, 210, 0, 0));
-	fp_run(fp, a);
-	fp_expect_frame(&fp->ports[2], frame, 200);
+	fp->ports[2].mac = 0x20002;
+	fp_rebuild(fp);
+	fp_frame(frame, 200, fp->ports[2].mac, fp->ports[3].mac >> 32, 2);
+	for (uint32_t n = 2; n; n--) { /* the last one comes alone */
+		for (uint32_t i = 0; i < n; i++) {
+			gpa = fp_alloc(a, 210);
+			memset(fp_host(a, gpa), 0, 10);
+			memcpy(fp_host(a, gpa) + 10, frame, 200);
+			fp_post(&fp->ports[2], 1600);
+			fp_post(&fp->ports[3], 1600);
+			fp_avail(&a->tx, fp_desc(&a->tx, gpa, 210, 0, 0));
+		}
+		assert_int_equal(fp_run(fp, a), n);
+		for (uint32_t i = 0; i < n; i++)
+			fp_expect_frame(&fp->ports[2], frame, 200);
+	}
 	fp_free(fp);
 }
 

@@ -19,6 +19,7 @@
 #define N_MACS  40 /* of a port: with three of them, more than runs are kept */
 #define N_WIRE  12 /* addresses on the wire */
 #define BURST   100
+#define ROUNDS  500
 #define TO_WIRE 4 /* in the place of a port's number */
 #define TO_ALL  5
 
@@ -185,7 +186,7 @@ static void rounds(struct how how)
 	struct sent sent[BURST];
 
 	srandom(how.n_macs);
-	for (uint32_t round = 0; round < 500; round++) {
+	for (uint32_t round = 0; round < ROUNDS; round++) {
 		uint32_t n = 1 + (uint32_t)random() % BURST, len;
 
 		/* Now and then a guest has fewer buffers than frames come. */
@@ -224,6 +225,7 @@ static void rounds(struct how how)
 			assert_null(fp_xsk_sent(fp, &len));
 		}
 	}
+	assert_int_equal(counter_get(&a->tx.vq.bursts), ROUNDS);
 	assert_int_equal(counter_get(&a->tx.vq.frames), in.frames);
 	assert_int_equal(counter_get(&a->tx.vq.bytes), in.bytes);
 	for (uint32_t p = 1; p < FP_PORTS; p++) {
@@ -239,28 +241,29 @@ static void rounds(struct how how)
 	path_free(fp);
 }
 
-#define ROUNDS(name, ...)                                                                          \
+#define TEST_ROUNDS(name, ...)                                                                     \
 	static void name(void **state)                                                             \
 	{                                                                                          \
 		(void)state;                                                                       \
 		rounds((struct how){__VA_ARGS__});                                                 \
 	}
 
-ROUNDS(test_one_address_each, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = 1)
-ROUNDS(test_two_addresses_each, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = 2)
-ROUNDS(test_many_addresses, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = N_MACS)
+TEST_ROUNDS(test_one_address_each, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = 1)
+TEST_ROUNDS(test_two_addresses_each, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = 2)
+TEST_ROUNDS(test_many_addresses, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = N_MACS)
 /* Opening a ring may then flush those that are open. */
-ROUNDS(test_several_workers, .mode = CONF_NIC_INTERNAL, .n_workers = 2, .n_macs = 5)
-ROUNDS(test_guests_and_wire, .mode = CONF_NIC_STEERED, .n_workers = 1, .n_macs = 4)
-ROUNDS(test_guests_and_shared_wire, .mode = CONF_NIC_STEERED, .n_workers = 2, .n_macs = 4)
+TEST_ROUNDS(test_several_workers, .mode = CONF_NIC_INTERNAL, .n_workers = 2, .n_macs = 5)
+TEST_ROUNDS(test_guests_and_wire, .mode = CONF_NIC_STEERED, .n_workers = 1, .n_macs = 4)
+TEST_ROUNDS(test_guests_and_shared_wire, .mode = CONF_NIC_STEERED, .n_workers = 2, .n_macs = 4)
 /* Each frame asks for its ring, and that of the last one may be open, here or under an address. */
-ROUNDS(test_several_rings, .mode = CONF_NIC_STEERED, .n_workers = 1, .n_macs = 3, .rings = true)
-ROUNDS(test_learned_flows, .mode = CONF_NIC_STEERED, .n_workers = 2, .n_macs = 3, .rings = true,
-       .learns = true)
+TEST_ROUNDS(test_several_rings, .mode = CONF_NIC_STEERED, .n_workers = 1, .n_macs = 3,
+            .rings = true)
+TEST_ROUNDS(test_learned_flows, .mode = CONF_NIC_STEERED, .n_workers = 2, .n_macs = 3,
+            .rings = true, .learns = true)
 /* Frames between which the slow path has all rings, and frames in several buffers */
-ROUNDS(test_shapes, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = 4, .shapes = true)
-ROUNDS(test_all_at_once, .mode = CONF_NIC_STEERED, .n_workers = 2, .n_macs = 3, .rings = true,
-       .shapes = true)
+TEST_ROUNDS(test_shapes, .mode = CONF_NIC_INTERNAL, .n_workers = 1, .n_macs = 4, .shapes = true)
+TEST_ROUNDS(test_all_at_once, .mode = CONF_NIC_STEERED, .n_workers = 2, .n_macs = 3, .rings = true,
+            .shapes = true)
 
 /* A guest breaks its ring in the middle of a burst: the others get their frames. */
 static void test_ring_given_up_in_between(void **state)
