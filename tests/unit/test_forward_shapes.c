@@ -179,6 +179,54 @@ static void test_broken_pairs(void **state)
 	}
 }
 
+/* A split table's entries are linked, if only two; a packed one's follow each other. */
+static void test_links_of_a_table(void **state)
+{
+	static const uint16_t nexts[] = {0, 2, UINT16_MAX};
+
+	(void)state;
+	for (uint32_t i = 0; i < ARRAY_SIZE(nexts) && !fp_packed; i++) {
+		struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
+		struct fp_port *a = &fp->ports[0], *b = &fp->ports[1];
+		uint64_t gpa = fp_alloc(a, 256), table = fp_alloc(a, 64);
+		struct vring_desc t[2] = {
+			{.addr = gpa, .len = 12, .flags = VRING_DESC_F_NEXT, .next = nexts[i]},
+			{.addr = gpa + 12, .len = 100}};
+
+		memset(fp_host(a, gpa), 0, 12);
+		fp_frame(fp_host(a, gpa) + 12, 100, b->mac, a->mac, 1);
+		memcpy(fp_host(a, table), t, sizeof(t));
+		fp_post(b, 1600);
+		fp_avail_table(&a->tx, table, sizeof(t));
+		fp_expect_fault(fp, a, &a->tx, VHOST_VQ_BAD_CHAIN);
+		fp_expect_nothing(b);
+		fp_free(fp);
+	}
+}
+
+/* Not negotiated; or, behind an IOMMU, where we may not read. */
+static void test_forbidden_tables(void **state)
+{
+	static const struct vhost_mem nothing;
+
+	(void)state;
+	for (uint32_t i = 0; i < 4; i++) {
+		struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
+		struct fp_port *a = &fp->ports[0], *b = &fp->ports[1];
+
+		if (i < 2)
+			a->tx.map.indirect = false;
+		else
+			a->tx.map.table_mem = &nothing;
+		fp_post(b, 1600);
+		fp_frame(frame, 100, b->mac, a->mac, 1);
+		fp_send_as(a, i % 2 ? FP_TABLE_OF_TWO : FP_TABLE_OF_ONE, frame, 100);
+		fp_expect_fault(fp, a, &a->tx, i < 2 ? VHOST_VQ_BAD_CHAIN : VHOST_VQ_BAD_ADDRESS);
+		fp_expect_nothing(b);
+		fp_free(fp);
+	}
+}
+
 /* The last byte of a region may be used, the one behind it may not. */
 static void test_end_of_memory(void **state)
 {
@@ -301,6 +349,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_shape),       cmocka_unit_test(test_mix),
 		cmocka_unit_test(test_header_of_its_own), cmocka_unit_test(test_broken_pairs),
+		cmocka_unit_test(test_links_of_a_table),  cmocka_unit_test(test_forbidden_tables),
 		cmocka_unit_test(test_end_of_memory),     cmocka_unit_test(test_merge_ends),
 		cmocka_unit_test(test_merge_many),        cmocka_unit_test(test_merge_too_few),
 		cmocka_unit_test(test_merge_with_others),
