@@ -268,7 +268,8 @@ static void avail_packed(struct fp_ring *r, uint16_t head)
 		                       : 1u << VRING_PACKED_DESC_F_USED;
 		slot->addr = desc->addr;
 		slot->len = desc->len;
-		slot->id = head;
+		slot->id =
+			desc->flags & VRING_DESC_F_NEXT ? 0x8000 : head; /* the last one says it */
 		if (n++)
 			slot->flags = flags;
 		else

@@ -179,26 +179,44 @@ static void test_broken_pairs(void **state)
 	}
 }
 
-/* A split table's entries are linked, if only two; a packed one's follow each other. */
-static void test_links_of_a_table(void **state)
+/* A split table of two with a wrong link or flag. Of a packed one neither says anything. */
+static void test_entries_of_a_table(void **state)
 {
-	static const uint16_t nexts[] = {0, 2, UINT16_MAX};
+	static const struct {
+		struct vring_desc hdr, frame;
+		enum vhost_vq_fault fault;
+	} rows[] = {
+		{{.flags = VRING_DESC_F_NEXT, .next = 0}, {0}, VHOST_VQ_BAD_CHAIN},
+		{{.flags = VRING_DESC_F_NEXT, .next = 2}, {0}, VHOST_VQ_BAD_CHAIN},
+		{{.flags = VRING_DESC_F_NEXT, .next = UINT16_MAX}, {0}, VHOST_VQ_BAD_CHAIN},
+		{{.flags = VRING_DESC_F_NEXT, .next = 1},
+	         {.flags = VRING_DESC_F_NEXT, .next = 2},
+	         VHOST_VQ_BAD_CHAIN},
+		{{.flags = VRING_DESC_F_NEXT, .next = 1},
+	         {.flags = VRING_DESC_F_WRITE},
+	         VHOST_VQ_BAD_DIRECTION},
+		{{.flags = VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, .next = 1},
+	         {0},
+	         VHOST_VQ_BAD_DIRECTION},
+	};
 
 	(void)state;
-	for (uint32_t i = 0; i < ARRAY_SIZE(nexts) && !fp_packed; i++) {
+	for (uint32_t i = 0; i < ARRAY_SIZE(rows) && !fp_packed; i++) {
 		struct fake_path *fp = fp_new(CONF_NIC_INTERNAL, NULL);
 		struct fp_port *a = &fp->ports[0], *b = &fp->ports[1];
 		uint64_t gpa = fp_alloc(a, 256), table = fp_alloc(a, 64);
-		struct vring_desc t[2] = {
-			{.addr = gpa, .len = 12, .flags = VRING_DESC_F_NEXT, .next = nexts[i]},
-			{.addr = gpa + 12, .len = 100}};
+		struct vring_desc t[2] = {rows[i].hdr, rows[i].frame};
 
+		t[0].addr = gpa;
+		t[0].len = 12;
+		t[1].addr = gpa + 12;
+		t[1].len = 100;
 		memset(fp_host(a, gpa), 0, 12);
 		fp_frame(fp_host(a, gpa) + 12, 100, b->mac, a->mac, 1);
 		memcpy(fp_host(a, table), t, sizeof(t));
 		fp_post(b, 1600);
 		fp_avail_table(&a->tx, table, sizeof(t));
-		fp_expect_fault(fp, a, &a->tx, VHOST_VQ_BAD_CHAIN);
+		fp_expect_fault(fp, a, &a->tx, rows[i].fault);
 		fp_expect_nothing(b);
 		fp_free(fp);
 	}
@@ -347,11 +365,11 @@ static void test_merge_with_others(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_shape),       cmocka_unit_test(test_mix),
-		cmocka_unit_test(test_header_of_its_own), cmocka_unit_test(test_broken_pairs),
-		cmocka_unit_test(test_links_of_a_table),  cmocka_unit_test(test_forbidden_tables),
-		cmocka_unit_test(test_end_of_memory),     cmocka_unit_test(test_merge_ends),
-		cmocka_unit_test(test_merge_many),        cmocka_unit_test(test_merge_too_few),
+		cmocka_unit_test(test_every_shape),        cmocka_unit_test(test_mix),
+		cmocka_unit_test(test_header_of_its_own),  cmocka_unit_test(test_broken_pairs),
+		cmocka_unit_test(test_entries_of_a_table), cmocka_unit_test(test_forbidden_tables),
+		cmocka_unit_test(test_end_of_memory),      cmocka_unit_test(test_merge_ends),
+		cmocka_unit_test(test_merge_many),         cmocka_unit_test(test_merge_too_few),
 		cmocka_unit_test(test_merge_with_others),
 	};
 
