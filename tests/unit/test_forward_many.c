@@ -15,13 +15,14 @@
 #include "fake_path.h"
 #include "forward_priv.h"
 
-#define BCAST   0xffffffffffffull
-#define N_MACS  40 /* of a port: with three of them, more than runs are kept */
-#define N_WIRE  12 /* addresses on the wire */
-#define BURST   100
-#define ROUNDS  500
-#define TO_WIRE 4 /* in the place of a port's number */
-#define TO_ALL  5
+#define BCAST    0xffffffffffffull
+#define WIRE_MAC 0x900000000012ull /* somebody there */
+#define N_MACS   40                /* of a port: with three of them, more than runs are kept */
+#define N_WIRE   12                /* addresses on the wire */
+#define BURST    100
+#define ROUNDS   500
+#define TO_WIRE  4 /* in the place of a port's number */
+#define TO_ALL   5
 
 static uint64_t macs[FP_PORTS][N_MACS];
 static uint8_t frame[2048];
@@ -128,7 +129,7 @@ static struct sent choose(const struct how *how, uint32_t seed)
 	if (s.to == TO_ALL)
 		s.mac = BCAST;
 	else if (s.to == TO_WIRE)
-		s.mac = 0x900000000012ull | (uint64_t)((uint32_t)random() % N_WIRE) << 32;
+		s.mac = WIRE_MAC | (uint64_t)((uint32_t)random() % N_WIRE) << 32;
 	else
 		s.mac = macs[s.to][(uint32_t)random() % how->n_macs];
 	return s;
@@ -331,6 +332,45 @@ static void test_more_rings_than_can_be_open(void **state)
 	fp_free(fp);
 }
 
+/* Several workers share a nic's queue: who has sent a burst lets it go at once. */
+static void test_shared_wire_is_let_go(void **state)
+{
+	struct fake_path *fp = many_new(CONF_NIC_STEERED, 2);
+	struct fp_port *a = &fp->ports[0];
+	uint32_t len;
+
+	(void)state;
+	fp_frame(frame, 100, WIRE_MAC, macs[0][0], 1);
+	for (uint32_t i = 0; i < 10; i++)
+		fp_send(a, frame, 100);
+	assert_int_equal(fwd_from_guest(fp->fwd, &a->src), 10);
+	assert_int_equal(atomic_load(&fp->xsk->q.tx_lock), 0);
+	for (uint32_t i = 0; i < 10; i++)
+		assert_non_null(fp_xsk_sent(fp, &len));
+	assert_null(fp_xsk_sent(fp, &len));
+	fp_free(fp);
+}
+
+/* Flows to one address on the wire, of a guest with two rings: each of them is learned. */
+static void test_flows_to_the_wire_are_learned(void **state)
+{
+	struct fake_path *fp = many_new(CONF_NIC_STEERED, 1);
+	struct fp_port *a = &fp->ports[0];
+
+	(void)state;
+	two_rings(a, &a->rx.vq);
+	for (uint32_t i = 0; i < 20; i++) {
+		fp_frame(frame, 100, WIRE_MAC, macs[0][0], i);
+		fp_send(a, frame, 100);
+	}
+	assert_int_equal(fp_run(fp, a), 20);
+	for (uint32_t i = 0; i < 20; i++) {
+		fp_frame(frame, 100, WIRE_MAC, macs[0][0], i);
+		assert_int_equal(flow_pair(a->port.flows, flow_hash(frame, 100)), 1);
+	}
+	path_free(fp);
+}
+
 static void *let_go_soon(void *lock)
 {
 	usleep(3000);
@@ -350,7 +390,7 @@ static void contend(enum conf_nic_mode mode)
 
 	for (uint32_t i = 0; i < 10; i++) {
 		uint32_t p = i ? 3 - i % 2 : 1;
-		uint64_t mac = p < 3 || mode == CONF_NIC_INTERNAL ? macs[p][0] : 0x900000000012ull;
+		uint64_t mac = p < 3 || mode == CONF_NIC_INTERNAL ? macs[p][0] : WIRE_MAC;
 
 		fp_post(&fp->ports[p], 1600);
 		fp_frame(frame, 100 + i, mac, macs[0][0], i);
@@ -365,7 +405,7 @@ static void contend(enum conf_nic_mode mode)
 		uint32_t p = i ? 3 - i % 2 : 1;
 		bool wire = p == 3 && mode != CONF_NIC_INTERNAL;
 
-		fp_frame(frame, 100 + i, wire ? 0x900000000012ull : macs[p][0], macs[0][0], i);
+		fp_frame(frame, 100 + i, wire ? WIRE_MAC : macs[p][0], macs[0][0], i);
 		if (!wire) {
 			fp_expect_frame(&fp->ports[p], frame, 100 + i);
 			continue;
@@ -452,6 +492,8 @@ int main(void)
 		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_ring_given_up_in_between),
 		cmocka_unit_test(test_more_rings_than_can_be_open),
+		cmocka_unit_test(test_shared_wire_is_let_go),
+		cmocka_unit_test(test_flows_to_the_wire_are_learned),
 		cmocka_unit_test(test_contended_ring),
 		cmocka_unit_test(test_contended_wire),
 		cmocka_unit_test(test_from_nic),
