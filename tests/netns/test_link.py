@@ -126,6 +126,8 @@ def test_device_deleted_under_traffic(lab):
             got = wire.receive(50, timeout=5)
             assert len(got) >= 50 and all(f.good for f in got)
     sender.finish(ok=None)
+    with Station(lab.wire, "wire0") as wire:
+        wire.receive(timeout=0.3)  # what was on its way when the sender was told to end
     assert answers(lab)
     finish(lab)
 
