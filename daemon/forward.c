@@ -119,13 +119,9 @@ static __attribute__((noinline)) struct fwd_run *fwd_run_for(struct fwd_burst *b
                                                              const uint8_t *frame, uint32_t len)
 {
 	struct fwd_target to = fwd_find_route(burst->f, burst->src, mac, frame, len);
-	struct fwd_run *run;
 
 	if (!to.key)
 		return NULL;
-	run = fwd_lot_find(burst->lot, to.key);
-	if (run && run->vq == to.vq)
-		return run; /* FWD_STEERED, and to the same ring */
 	if (to.vq)
 		return fwd_lot_to_ring(burst->lot, burst->f, to, &burst->bytes);
 	return fwd_lot_to_uplink(burst->lot, burst->f, burst->src, to, &burst->bytes);
@@ -140,12 +136,7 @@ static always_inline bool fwd_now_change(struct fwd_burst *burst, struct fwd_now
 	fwd_now_leave(now);
 	if (!run)
 		run = fwd_run_for(burst, mac, frame, len);
-	if (!run) {
-		fwd_now_forget(now, burst->lot);
-		return false;
-	}
-	fwd_now_enter(now, run);
-	return true;
+	return fwd_now_go(now, burst->lot, run);
 }
 
 /*
@@ -332,9 +323,7 @@ static always_inline uint32_t fwd_guest_burst(struct fwd *f, struct fwd_guest_so
 		             !fwd_guest_fast(&burst, &now, &frame))) {
 			if (empty || f->work >= FWD_WORK)
 				break;
-			fwd_now_leave(&now);
-			fwd_now_forget(&now, &lot);
-			burst.bytes += fwd_lot_close(&lot);
+			burst.bytes += fwd_now_close(&now, &lot);
 			if (!packed)
 				vhost_split_store(vq, &tx);
 			result = fwd_guest_slow(f, src, map);
@@ -431,12 +420,8 @@ fwd_run_from_nic(struct fwd *f, struct fwd_lot *lot, struct port *port, const ui
 {
 	struct fwd_target to = fwd_route_to_port(f, port, (uintptr_t)port, false, 0, frame, len);
 	uint64_t bytes = 0; /* counted as received from the nic, not as sent by a guest */
-	struct fwd_run *run;
 
-	if (!to.key)
-		return NULL;
-	run = fwd_lot_find(lot, to.key);
-	return run && run->vq == to.vq ? run : fwd_lot_to_ring(lot, f, to, &bytes);
+	return to.key ? fwd_lot_to_ring(lot, f, to, &bytes) : NULL;
 }
 
 /* One untagged unicast frame of a nic for @port. Returns false if it needs the slow path. */
@@ -453,11 +438,8 @@ static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_lot *lot, struc
 		fwd_now_leave(now);
 		if (!run)
 			run = fwd_run_from_nic(f, lot, port, data, len);
-		if (!run) {
-			fwd_now_forget(now, lot);
+		if (!fwd_now_go(now, lot, run))
 			return false;
-		}
-		fwd_now_enter(now, run);
 	}
 	dst = fwd_now_buffer(now, len + FWD_HDR, &id, &empty);
 	if (likely(dst)) {
@@ -531,13 +513,10 @@ uint32_t fwd_from_nic(struct fwd *f, struct fwd_nic_source *src)
 			    likely(fwd_nic_fast(f, &lot, &now, port, fr.data, fr.len)))
 				continue;
 		}
-		fwd_now_leave(&now);
-		fwd_now_forget(&now, &lot);
-		fwd_lot_close(&lot);
+		fwd_now_close(&now, &lot);
 		fwd_nic_slow(f, src, fdb, fr.data, fr.len, meta.flags);
 	}
-	fwd_now_leave(&now);
-	fwd_lot_close(&lot);
+	fwd_now_close(&now, &lot);
 	counter_add(&src->counters->rx_frames, n);
 	counter_add(&src->counters->rx_bytes, bytes);
 	fwd_flush_rings(f, NULL, NULL);

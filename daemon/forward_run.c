@@ -83,10 +83,12 @@ static struct fwd_run *fwd_lot_take_place(struct fwd_lot *lot, uint64_t key, uin
 struct fwd_run *fwd_lot_to_ring(struct fwd_lot *lot, struct fwd *f, struct fwd_target to,
                                 uint64_t *bytes)
 {
+	struct fwd_run *run = fwd_lot_find(lot, to.key);
 	const struct vhost_vq_map *map;
-	struct fwd_run *run;
 	struct vhost_vq *vq;
 
+	if (run && run->vq == to.vq)
+		return run; /* FWD_STEERED, and to the same ring */
 	*bytes += fwd_lot_make_way(f, lot, to.vq);
 	vq = fwd_open_ring(f, f->route_port, to.vq);
 	if (!vq || !fwd_is_fast_ring(vq->open_map))
@@ -106,10 +108,12 @@ struct fwd_run *fwd_lot_to_uplink(struct fwd_lot *lot, struct fwd *f,
                                   uint64_t *bytes)
 {
 	const struct nic_view *view = nic_view_get(src->port->nic);
-	struct fwd_run *run;
+	struct fwd_run *run = fwd_lot_find(lot, to.key);
 	struct xsk_queue *q;
 	uint32_t queue;
 
+	if (run && !run->vq)
+		return run;           /* FWD_STEERED, and to the wire */
 	*bytes += fwd_lot_close(lot); /* opening may flush what is open */
 	q = fwd_open_uplink(f, view, &queue);
 	if (!q)

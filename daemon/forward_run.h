@@ -86,6 +86,17 @@ static always_inline void fwd_now_forget(struct fwd_now *now, struct fwd_lot *lo
 	*now = (struct fwd_now){.run = &lot->nowhere};
 }
 
+/** fwd_now_go() - enter @run, or forget if there is none. Return: whether there is one. */
+static always_inline bool fwd_now_go(struct fwd_now *now, struct fwd_lot *lot, struct fwd_run *run)
+{
+	if (!run) {
+		fwd_now_forget(now, lot);
+		return false;
+	}
+	fwd_now_enter(now, run);
+	return true;
+}
+
 static always_inline uint32_t fwd_lot_place(uint64_t key)
 {
 	return (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> (64 - FWD_LOT_BITS));
@@ -111,9 +122,17 @@ void fwd_lot_store(struct fwd_lot *lot);
 uint64_t fwd_lot_count(struct fwd_lot *lot);
 uint64_t fwd_lot_close(struct fwd_lot *lot);
 
+/** fwd_now_close() - before the slow path: no run is open any more. Return: bytes of the runs. */
+static always_inline uint64_t fwd_now_close(struct fwd_now *now, struct fwd_lot *lot)
+{
+	fwd_now_leave(now);
+	fwd_now_forget(now, lot);
+	return fwd_lot_close(lot);
+}
+
 /**
- * fwd_lot_to_ring() - open a run to a ring of f->route_port
- * fwd_lot_to_uplink() - open a run to the wire
+ * fwd_lot_to_ring() - the run to a ring of f->route_port; opened, if need be
+ * fwd_lot_to_uplink() - the run to the wire, likewise
  * @bytes: of runs that had to be closed, is added to
  *
  * After fwd_now_leave(). Return: NULL if that needs the slow path.
