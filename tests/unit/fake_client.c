@@ -46,13 +46,15 @@ void fc_open(const struct ctl_method *methods, size_t n_methods)
 	assert_null(why);
 }
 
-void fc_close(void)
+int fc_close(void **state)
 {
+	(void)state;
 	ctl_close(fc.ctl);
 	fc.ctl = NULL;
 	loop_free(fc.loop);
 	/* nothing stays behind */
 	assert_int_equal(access(fc.path, F_OK), -1);
+	return 0;
 }
 
 json_t *fc_echo(struct ctl_call *call)

@@ -40,7 +40,7 @@ int fc_remove_dir(void **state);
 
 /** fc_open() - a server with these methods, which include echo, and a clean slate */
 void fc_open(const struct ctl_method *methods, size_t n_methods);
-void fc_close(void);
+int fc_close(void **state); /* fixture of a test */
 
 /** fc_echo() - the method echo: parameters, back */
 json_t *fc_echo(struct ctl_call *call);

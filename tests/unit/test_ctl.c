@@ -50,13 +50,6 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int tear_down(void **state)
-{
-	(void)state;
-	fc_close();
-	return 0;
-}
-
 /* --- requests --- */
 
 static const struct fc_row rows[] = {
@@ -447,7 +440,7 @@ static void test_supplementary_group(void **state)
 	assert_string_equal(answer, ERROR("null", "-32001", "permission denied"));
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, fc_close)
 
 int main(void)
 {

@@ -131,13 +131,6 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int tear_down(void **state)
-{
-	(void)state;
-	fc_close();
-	return 0;
-}
-
 /* --- one long text --- */
 
 #define BIG_BYTES  3000000
@@ -340,7 +333,7 @@ static void test_torn_list(void **state)
 	fc_wait_clients(0);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, fc_close)
 
 int main(void)
 {

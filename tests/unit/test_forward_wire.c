@@ -146,6 +146,15 @@ static void test_vlan_to_wire(void **state)
 	fp_free(fp);
 }
 
+/* Ten frames more than the nic's ring takes. */
+static void fill_wire(struct fake_path *fp, struct fp_port *a)
+{
+	fp_frame(frame, 100, 0x123400000002ull, a->mac, 1);
+	for (uint32_t i = 0; i < FP_XSK_RING + 10; i++)
+		fp_send(a, frame, 100);
+	assert_int_equal(fp_run(fp, a), FP_XSK_RING);
+}
+
 static void test_wire_full(void **state)
 {
 	struct fake_path *fp = fp_new(CONF_NIC_STEERED, NULL);
@@ -153,11 +162,8 @@ static void test_wire_full(void **state)
 	uint32_t len;
 
 	(void)state;
-	fp_frame(frame, 100, 0x123400000002ull, a->mac, 1);
-	for (uint32_t i = 0; i < FP_XSK_RING + 10; i++)
-		fp_send(a, frame, 100);
 	/* No room: what is left stays in the guest's ring. */
-	assert_int_equal(fp_run(fp, a), FP_XSK_RING);
+	fill_wire(fp, a);
 	assert_true(fp->fwd->blocked);
 	assert_int_equal(fp_run(fp, a), 0);
 	for (uint32_t i = 0; i < 4; i++)
@@ -190,10 +196,7 @@ static void test_slow_wire(void **state)
 	uint32_t len;
 
 	(void)state;
-	fp_frame(frame, 100, 0x123400000002ull, a->mac, 1);
-	for (uint32_t i = 0; i < FP_XSK_RING + 10; i++)
-		fp_send(a, frame, 100);
-	assert_int_equal(fp_run(fp, a), FP_XSK_RING);
+	fill_wire(fp, a);
 	assert_int_equal(fwd_from_guest(fp->fwd, &a->src), 0);
 	for (uint32_t i = 0; i < 3; i++) {
 		for (uint32_t k = 0; k < 2; k++)
