@@ -4,6 +4,9 @@
 
 #define FWD_FEW 8u /* frames: a burst for which latency counts */
 
+/* Flags that decide whether a buffer of a packed ring is one plain descriptor */
+#define FWD_PACKED_PLAIN (VHOST_DESC_KIND | VHOST_PACKED_BITS)
+
 /*
  * The next buffer of the run's ring does not do for the frame: several of them perhaps. Returns
  * false if that needs the slow path, too.

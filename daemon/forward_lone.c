@@ -9,38 +9,14 @@
  */
 #include "forward_route.h"
 
-/* A buffer of one descriptor, as it was read. */
-struct fwd_plain {
-	uint64_t gpa;
-	uint32_t len;
-	uint16_t id;
-};
-
 /* The next buffer of a ring. False if there is none, or it is not one plain descriptor. */
 static always_inline bool fwd_plain_buffer(struct vhost_vq *vq, const struct vhost_vq_map *map,
                                            uint16_t kind, struct fwd_plain *ret_buf)
 {
-	struct vhost_desc d;
+	struct vhost_cursor cursor = vhost_ring_cursor(vq);
+	bool empty;
 
-	if (map->packed) {
-		uint64_t word = vhost_packed_word(map, vq->last_avail);
-
-		if ((vhost_packed_flags(word) & FWD_PACKED_PLAIN) != (vq->avail_bits | kind))
-			return false;
-		ret_buf->gpa = vhost_packed_gpa(map, vq->last_avail);
-		ret_buf->len = (uint32_t)word;
-		ret_buf->id = (uint16_t)(word >> 32);
-		return true;
-	}
-	if (!vhost_split_avail(vq, map, 1))
-		return false;
-	ret_buf->id = vhost_split_head(map, vq->last_avail);
-	if (ret_buf->id >= map->size)
-		return false;
-	d = vhost_split_desc(map->desc, ret_buf->id);
-	ret_buf->gpa = d.gpa;
-	ret_buf->len = d.len;
-	return (d.flags & VHOST_DESC_KIND) == kind;
+	return fwd_plain_at(vq, map, &cursor, 0, kind, ret_buf, &empty);
 }
 
 static always_inline void fwd_take(struct vhost_vq *vq, const struct vhost_vq_map *map, uint16_t id,

@@ -21,33 +21,14 @@ static always_inline bool fwd_merge_look(struct vhost_vq *vq, const struct vhost
                                          uint32_t ahead, struct vhost_cursor *cursor,
                                          struct fwd_merge_part *ret_part, bool *ret_empty)
 {
-	struct vhost_desc d;
+	struct fwd_plain buf;
 
-	*ret_empty = false;
-	if (map->packed) {
-		uint64_t word = vhost_packed_word(map, cursor->pos);
-
-		if ((vhost_packed_flags(word) & VHOST_PACKED_BITS) != cursor->bits) {
-			*ret_empty = true;
-			return false;
-		}
-		d = vhost_desc_of(vhost_packed_gpa(map, cursor->pos), word, true);
-		ret_part->id = d.next;
-		vhost_packed_step(map, &cursor->pos, &cursor->bits, 1);
-	} else {
-		if (ahead >= vhost_split_avail(vq, map, ahead + 1)) {
-			*ret_empty = true;
-			return false;
-		}
-		ret_part->id = vhost_split_head(map, cursor->pos++);
-		if (ret_part->id >= map->size)
-			return false;
-		d = vhost_split_desc(map->desc, ret_part->id);
-	}
-	if ((d.flags & VHOST_DESC_KIND) != VRING_DESC_F_WRITE || d.len < FWD_HDR + FWD_SHORTEST)
+	if (!fwd_plain_at(vq, map, cursor, ahead, VRING_DESC_F_WRITE, &buf, ret_empty) ||
+	    buf.len < FWD_HDR + FWD_SHORTEST)
 		return false;
-	ret_part->len = d.len;
-	ret_part->base = vhost_mem_gpa(map->mem, &vq->hint, d.gpa, d.len);
+	ret_part->id = buf.id;
+	ret_part->len = buf.len;
+	ret_part->base = vhost_mem_gpa(map->mem, &vq->hint, buf.gpa, buf.len);
 	return ret_part->base;
 }
 

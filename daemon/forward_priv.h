@@ -19,9 +19,6 @@
  */
 #define FWD_HDR 12u
 
-/* Flags that decide whether a buffer of a packed ring is one plain descriptor */
-#define FWD_PACKED_PLAIN (VHOST_DESC_KIND | VHOST_PACKED_BITS)
-
 #define FWD_SHORTEST 16u /* bytes of a frame: what is read before the copy, in 8-byte words */
 
 /* A frame as the slow path handles it. */
@@ -188,6 +185,52 @@ void fwd_flush_rings(struct fwd *f, struct vhost_vq *src, const struct vhost_vq_
  * Return: NULL if the nic is down or has no wire.
  */
 struct xsk_queue *fwd_open_uplink(struct fwd *f, const struct nic_view *view, uint32_t *ret_queue);
+
+/* A buffer of one descriptor, as it was read. */
+struct fwd_plain {
+	uint64_t gpa;
+	uint32_t len;
+	uint16_t id; /* split: head; packed: buffer id */
+};
+
+/**
+ * fwd_plain_at() - the buffer at @cursor, and on to the next one
+ * @ahead: buffers between the ring's next one and @cursor
+ * @kind: what its flags of VHOST_DESC_KIND must be
+ * @ret_empty: tells "there is none, or the ring was given up" from "another shape"
+ * Return: false if there is none, or it is not one descriptor of that kind.
+ */
+static always_inline bool fwd_plain_at(struct vhost_vq *vq, const struct vhost_vq_map *map,
+                                       struct vhost_cursor *cursor, uint32_t ahead, uint16_t kind,
+                                       struct fwd_plain *ret_buf, bool *ret_empty)
+{
+	struct vhost_desc d;
+
+	*ret_empty = false;
+	if (map->packed) {
+		uint64_t word = vhost_packed_word(map, cursor->pos);
+
+		if ((vhost_packed_flags(word) & VHOST_PACKED_BITS) != cursor->bits) {
+			*ret_empty = true;
+			return false;
+		}
+		d = vhost_desc_of(vhost_packed_gpa(map, cursor->pos), word, true);
+		ret_buf->id = d.next;
+		vhost_packed_step(map, &cursor->pos, &cursor->bits, 1);
+	} else {
+		if (ahead >= vhost_split_avail(vq, map, ahead + 1)) {
+			*ret_empty = true;
+			return false;
+		}
+		ret_buf->id = vhost_split_head(map, cursor->pos++);
+		if (ret_buf->id >= map->size)
+			return false;
+		d = vhost_split_desc(map->desc, ret_buf->id);
+	}
+	ret_buf->gpa = d.gpa;
+	ret_buf->len = d.len;
+	return (d.flags & VHOST_DESC_KIND) == kind;
+}
 
 enum fwd_merge_result {
 	FWD_MERGE_DONE,
