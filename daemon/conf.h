@@ -103,6 +103,7 @@ struct conf {
 	char *control_socket;  /* default /run/vhost-xdp/control.sock; NULL: none (conf_single) */
 	char *pin_dir;         /* default /sys/fs/bpf/vhost-xdp */
 	uint32_t busy_poll_us; /* how long an idle worker polls before it sleeps; default 50 */
+	uint32_t wakeup_latency_us;    /* limit for workers' CPUs; default CPU_LATENCY_NONE */
 	enum conf_placement placement; /* default auto */
 	struct conf_worker *workers;   /* at least one */
 	uint32_t n_workers;

@@ -18,6 +18,7 @@
 #include <sys/un.h>
 
 #include "conf_priv.h"
+#include "cpu_latency.h"
 #include "steer_abi.h"
 
 static_assert(CONF_MAX_NAME < STEER_NAME_LEN, "names go into the steering maps");
@@ -629,12 +630,16 @@ static int conf_add_main(struct conf_build *b, const struct conf_doc *doc)
 		return err;
 	b->full->control_socket = entry_pos(&e, "control-socket");
 	c->busy_poll_us = raw->busy_poll_us ? *raw->busy_poll_us : 50;
+	c->wakeup_latency_us = raw->wakeup_latency_us ? *raw->wakeup_latency_us : CPU_LATENCY_NONE;
 	c->placement = raw->placement;
 	err = conf_check_socket(b, &e, "control-socket", c->control_socket);
 	if (err == 0)
 		err = conf_check_path(b, &e, "pin-dir", c->pin_dir, 255);
 	if (err == 0)
 		err = conf_range(b, &e, "busy-poll-us", c->busy_poll_us, 0, 1000000);
+	if (err == 0 && raw->wakeup_latency_us)
+		err = conf_range(b, &e, "wakeup-latency-us", c->wakeup_latency_us, 0,
+		                 CPU_LATENCY_MAX);
 	return err;
 }
 

@@ -76,6 +76,7 @@ struct conf_raw {
 	char *control_socket;
 	char *pin_dir;
 	uint32_t *busy_poll_us;
+	uint32_t *wakeup_latency_us;
 	enum conf_placement placement;
 	struct conf_raw_worker *workers;
 	uint32_t workers_count;

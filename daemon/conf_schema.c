@@ -122,6 +122,7 @@ static const cyaml_schema_field_t conf_main_fields[] = {
 	STRING("control-socket", OPT, struct conf_raw, control_socket),
 	STRING("pin-dir", OPT, struct conf_raw, pin_dir),
 	CYAML_FIELD_UINT_PTR("busy-poll-us", OPT_PTR, struct conf_raw, busy_poll_us),
+	CYAML_FIELD_UINT_PTR("wakeup-latency-us", OPT_PTR, struct conf_raw, wakeup_latency_us),
 	ENUM("placement", OPT, struct conf_raw, placement, conf_placements),
 	CONF_LISTS,
 	CYAML_FIELD_END,

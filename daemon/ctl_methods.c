@@ -373,6 +373,12 @@ static json_t *nic_json(const struct daemon *d, uint32_t index)
 
 /* ---- workers -------------------------------------------------------------------------------- */
 
+static const char *const latency_names[] = {
+	[CPU_LATENCY_OFF] = "off",       [CPU_LATENCY_RELEASED] = "released",
+	[CPU_LATENCY_HELD] = "held",     [CPU_LATENCY_STRICTER] = "stricter",
+	[CPU_LATENCY_FAILED] = "failed",
+};
+
 static json_t *worker_json(const struct daemon *d, uint32_t index)
 {
 	const struct worker *w = d->workers[index];
@@ -384,6 +390,7 @@ static json_t *worker_json(const struct daemon *d, uint32_t index)
 	set_u64(obj, "cpu", (uint64_t)worker_cpu(w));
 	set_u64(obj, "tid", (uint64_t)worker_tid(w));
 	set_str(obj, "state", worker_is_asleep(w) ? "sleeping" : "polling");
+	set_str(obj, "wakeup_latency", latency_names[worker_cpu_latency(w)]);
 	set_u64(obj, "load", worker_load(w) / 10);
 	set_u64(obj, "busy_us", times.busy_ns / 1000);
 	set_u64(obj, "idle_us", times.idle_ns / 1000);
@@ -538,6 +545,10 @@ static json_t *method_show(struct ctl_call *call)
 	set_str(obj, "control_socket", d->conf->control_socket);
 	set_str(obj, "pin_dir", d->conf->pin_dir);
 	set_u64(obj, "busy_poll_us", d->conf->busy_poll_us);
+	json_object_set_new(obj, "wakeup_latency_us",
+	                    d->conf->wakeup_latency_us == CPU_LATENCY_NONE
+	                            ? json_null()
+	                            : json_integer(d->conf->wakeup_latency_us));
 	set_str(obj, "placement", d->conf->placement == CONF_PLACEMENT_AUTO ? "auto" : "static");
 	call->lists = lists;
 	return obj;

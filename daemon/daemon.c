@@ -392,6 +392,7 @@ static int daemon_start_workers(struct daemon *d, char **ret_why)
 			.n_workers = d->conf->n_workers,
 			.cpu = d->conf->workers[i].cpu,
 			.busy_poll_us = d->conf->busy_poll_us,
+			.wakeup_latency_us = d->conf->wakeup_latency_us,
 			.ring_failed = daemon_ring_failed,
 			.overloaded = daemon_balances(d->conf) ? daemon_overloaded : NULL,
 			.owner = d,

@@ -25,6 +25,7 @@
 #include "clock.h"
 #include "group_tap.h"
 #include "lines.h"
+#include "log.h"
 #include "placement.h"
 #include "spin.h"
 #include "vhost_sigbus.h"
@@ -32,12 +33,13 @@
 #include "vhost_ring.h"
 #include "worker.h"
 
-#define WORKER_CLOCK_ROUNDS 16 /* of an idle worker, between two looks at the clock */
-#define WORKER_PUSH_ROUNDS  16 /* of a busy worker, between two looks at frames left behind */
-#define WORKER_DEAF_ROUNDS  64 /* with work, since the last sleep: there will not be one soon */
-#define WORKER_ANNOUNCES    64 /* that wait for the worker's next round */
-#define WORKER_RETRY_MS     1  /* sleep of a worker with frames that a nic did not take yet */
-#define WORKER_SAMPLE       61 /* rounds, of which one is timed */
+#define WORKER_CLOCK_ROUNDS 16   /* of an idle worker, between two looks at the clock */
+#define WORKER_PUSH_ROUNDS  16   /* of a busy worker, between two looks at frames left behind */
+#define WORKER_DEAF_ROUNDS  64   /* with work, since the last sleep: there will not be one soon */
+#define WORKER_ANNOUNCES    64   /* that wait for the worker's next round */
+#define WORKER_RETRY_MS     1    /* sleep of a worker with frames that a nic did not take yet */
+#define WORKER_LIGHT_MS     1000 /* after the last frame the CPU sleeps lightly, if so configured */
+#define WORKER_SAMPLE       61   /* rounds, of which one is timed */
 #define WORKER_LONGEST_NS   500000ull    /* that the work for one source can have taken */
 #define WORKER_WINDOW_NS    200000000ull /* over which the load is told */
 
@@ -90,6 +92,8 @@ struct worker {
 	struct worker_times window_start;
 	_Atomic uint32_t window_load; /* of the last one that is over */
 	_Atomic uint64_t window_end_ns;
+	struct cpu_latency latency;
+	uint64_t light_until_ns; /* CLOCK_MONOTONIC; the limit of latency is released then */
 
 	alignas(CACHE_LINE) struct worker_stats stats;
 
@@ -370,6 +374,27 @@ static bool worker_hear(struct worker *w, const struct worker_plan *plan)
 	return ok;
 }
 
+/*
+ * How long to sleep at most, in ms; -1: for ever. The CPU's idle state is limited for a while after
+ * work, then no more: that the while is over ends a sleep.
+ */
+static int worker_sleep_lightly(struct worker *w, bool had_work)
+{
+	uint64_t now;
+
+	if (!cpu_latency_is_open(&w->latency))
+		return -1;
+	now = clock_now_ns();
+	if (had_work) {
+		cpu_latency_hold(&w->latency);
+		w->light_until_ns = now + WORKER_LIGHT_MS * 1000000ull;
+	} else if (now >= w->light_until_ns) {
+		cpu_latency_release(&w->latency);
+		return -1;
+	}
+	return (int)((w->light_until_ns - now) / 1000000) + 1;
+}
+
 static void worker_sleep(struct worker *w, int timeout_ms)
 {
 	struct epoll_event events[16];
@@ -394,6 +419,7 @@ static void worker_loop(struct worker *w)
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
 		struct worker_plan *plan;
 		uint32_t n;
+		int timeout_ms;
 		bool behind;
 
 		worker_tsan_release();
@@ -429,7 +455,8 @@ static void worker_loop(struct worker *w)
 		behind = worker_push_uplinks(w, plan) || w->fwd->blocked;
 		if (!worker_hear(w, plan) || worker_arm(w, plan))
 			continue;
-		worker_sleep(w, behind ? WORKER_RETRY_MS : -1);
+		timeout_ms = worker_sleep_lightly(w, busy);
+		worker_sleep(w, behind ? WORKER_RETRY_MS : timeout_ms);
 		busy = 0;
 	}
 }
@@ -491,9 +518,22 @@ static void worker_free(struct worker *w)
 		close(w->epoll_fd);
 	if (w->wake_fd >= 0)
 		close(w->wake_fd);
+	cpu_latency_close(&w->latency);
 	fwd_free(w->fwd);
 	sem_destroy(&w->started);
 	free(w);
+}
+
+static void worker_open_latency(struct worker *w)
+{
+	int err = cpu_latency_open(&w->latency, CPU_LATENCY_SYSFS, w->params.cpu,
+	                           w->params.wakeup_latency_us);
+
+	if (err < 0)
+		log_warn("worker %u: the wake-up latency of CPU %d cannot be limited: its "
+		         "power/pm_qos_resume_latency_us in " CPU_LATENCY_SYSFS
+		         "/devices/system/cpu: %s",
+		         w->params.id, w->params.cpu, strerror(-err));
 }
 
 int worker_start(const struct worker_params *params, struct worker_plan *plan,
@@ -505,6 +545,7 @@ int worker_start(const struct worker_params *params, struct worker_plan *plan,
 	if (!w)
 		return -ENOMEM;
 	w->params = *params;
+	worker_open_latency(w);
 	sem_init(&w->started, 0, 0);
 	w->window_start.now_ns = clock_now_ns();
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -650,6 +691,11 @@ uint64_t worker_cpu_time_us(const struct worker *w)
 int worker_cpu(const struct worker *w)
 {
 	return w->params.cpu;
+}
+
+enum cpu_latency_state worker_cpu_latency(const struct worker *w)
+{
+	return cpu_latency_get_state(&w->latency);
 }
 
 int worker_tid(const struct worker *w)

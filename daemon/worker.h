@@ -7,7 +7,8 @@
  * After `busy-poll-us` without a frame it asks the guests for kicks, looks once more, and sleeps in
  * epoll on kick descriptors, AF_XDP sockets and its own wake-up descriptor. All are edge
  * triggered and never read: an event only ends the sleep, what there is to do shows in the rings.
- * So a descriptor that is always readable cannot keep a worker awake.
+ * So a descriptor that is always readable cannot keep a worker awake. If so configured the worker's
+ * CPU is kept from deep idle states until there was no frame for a second.
  *
  * Plans are immutable and replaced whole by the control thread. A worker is a reader in the sense
  * of liburcu's QSBR flavour: between two rounds it holds no pointer, and while it sleeps it counts
@@ -17,6 +18,7 @@
 #define WORKER_H
 
 #include "base.h"
+#include "cpu_latency.h"
 #include "forward.h"
 #include "rota.h"
 
@@ -64,6 +66,7 @@ struct worker_params {
 	uint32_t n_workers;
 	int cpu;
 	uint32_t busy_poll_us;
+	uint32_t wakeup_latency_us; /* limit for its CPU, cpu_latency.h */
 	/* Called on the worker: a ring was given up, or waits, or memory was lost */
 	void (*ring_failed)(void *owner);
 	/* There was work for PLACEMENT_FULL of the last 0.2 s; may be NULL */
@@ -137,6 +140,7 @@ uint32_t worker_load(const struct worker *worker);
 bool worker_is_asleep(const struct worker *worker);
 uint64_t worker_cpu_time_us(const struct worker *worker);
 int worker_cpu(const struct worker *worker);
+enum cpu_latency_state worker_cpu_latency(const struct worker *worker); /* Any thread. */
 int worker_tid(const struct worker *worker);
 
 #endif

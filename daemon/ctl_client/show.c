@@ -166,6 +166,10 @@ void print_worker(const json_t *w, FILE *out)
 	        field_text(w, "state"), field_count(w, "load"),
 	        (double)field_int(w, "cpu_time_us") / 1e6, field_count(w, "frames"),
 	        field_count(w, "sleeps"));
+	if (json_is_string(json_object_get(w, "wakeup_latency")) &&
+	    strcmp(field_text(w, "wakeup_latency"), "off") != 0)
+		fprintf(out, "    limit of the CPU's wake-up latency: %s\n",
+		        field_text(w, "wakeup_latency"));
 	fputs("    serves ", out);
 	print_list(json_object_get(w, "queues"), out);
 }
@@ -183,6 +187,9 @@ void print_show(const json_t *result, FILE *out)
 	fprintf(out, "  control socket %s, pins in %s, busy poll %s us\n",
 	        field_text(result, "control_socket"), field_text(result, "pin_dir"),
 	        field_count(result, "busy_poll_us"));
+	if (json_is_integer(json_object_get(result, "wakeup_latency_us")))
+		fprintf(out, "  CPUs of workers with traffic wake up within %s us\n",
+		        field_count(result, "wakeup_latency_us"));
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		const json_t *obj;
 		size_t k;

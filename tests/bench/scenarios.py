@@ -141,6 +141,15 @@ def after_idle(_o, layout):
                        metrics=FIRST, length=10, backends=(OURS,))
 
 
+def after_light_idle(o):
+    """As after_idle(), by a daemon that keeps its CPU from halting (`wakeup-latency-us: 0`)."""
+    if "idle" not in o.only or "split" not in o.layouts:
+        return []
+    return [_pair("split", "-light", 64, group="idle", mode="idle", metrics=FIRST, length=10,
+                  title="after 5 to 15 ms of silence, CPU kept from halting", backends=(OURS,),
+                  against="idle-64")]
+
+
 RATES = (1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -235,4 +244,4 @@ def threaded_wire(o):
 # ---- in the order in which they are measured ------------------------------------------------
 
 def everything(o):
-    return [*two_guests(o), *many_guests(o), *wire(o), *threaded_wire(o)]
+    return [*two_guests(o), *after_light_idle(o), *many_guests(o), *wire(o), *threaded_wire(o)]

@@ -69,11 +69,12 @@ class Stage(Closing):
 
 class Guests(Stage):
     """n guests on one back end: the daemon's internal nic, a testpmd in io mode for each number in
-    `pairs`, Open vSwitch with DPDK and the action NORMAL."""
+    `pairs`, Open vSwitch with DPDK and the action NORMAL. `more`: keys of the daemon's configuration."""
 
-    def __init__(self, workdir, cpu, peers, say, realtime, n=2, pairs=(2,), switch=2):
+    def __init__(self, workdir, cpu, peers, say, realtime, n=2, pairs=(2,), switch=2, **more):
         super().__init__(workdir, cpu, peers, say)
         self.realtime, self.n, self.pairs, self.switch = realtime, n, pairs, switch
+        self.more = more
 
     def _sockets(self, label, n):
         folder = self.workdir / f"{label}-{n}"
@@ -95,7 +96,8 @@ class Guests(Stage):
     def _daemon(self):
         sockets = self._sockets("ours", self.n)
         daemon = self._add(Daemon(self.workdir, None, [{"name": "inner", "mode": "internal"}],
-                                  ports_of(sockets, "inner"), workers=[{"cpu": self.cpu}]))
+                                  ports_of(sockets, "inner"), workers=[{"cpu": self.cpu}],
+                                  **self.more))
         daemon.start()
         self._join(OURS, sockets, daemon.process, self.realtime)
 

@@ -294,6 +294,7 @@ CONFIG = """\
 control-socket: /run/vhost-xdp/control.sock
 pin-dir: /sys/fs/bpf/vhost-xdp
 busy-poll-us: 50
+wakeup-latency-us: 10
 workers:
   - cpu: 0
 nics:

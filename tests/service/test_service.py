@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,26 @@ UNIT = "vhost-xdpd.service"
 CONFIG = {
     "control-socket": "/run/vhost-xdp/control.sock",
     "pin-dir": "/sys/fs/bpf/vhost-xdp",
+    "wakeup-latency-us": 100,
     "workers": [{"cpu": 0}],
     "nics": [{"name": "nic0", "mode": "steered"}],
     "ports": [{"name": f"vm{i}", "socket": f"/run/vhost-xdp/vm{i}", "listen": True, "nic": "nic0",
                "macs": [guest_mac(i)]} for i in (0, 1)],
 }
+
+
+@contextmanager
+def cpu_limits_stay_ours():
+    """The container shares sysfs with this machine: what its unit gives away is taken back."""
+    files = list(Path("/sys/devices/system/cpu").glob("cpu*/power/pm_qos_resume_latency_us"))
+    owners = [(path, path.stat().st_uid, path.stat().st_gid) for path in files]
+    entries = [base.on_exit(os.chown, *owner) for owner in owners]
+    try:
+        yield
+    finally:
+        for owner, entry in zip(owners, entries):
+            os.chown(*owner)
+            base.cancel(entry)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +48,7 @@ def box(topology):
     if base.sanitized():
         pytest.skip("the installed service is tested with the release build")
     base.binary("vhost-xdpd")
-    with topology("service") as topo:
+    with cpu_limits_stay_ours(), topology("service") as topo:
         box = topo.add(Container(topo.workdir, topo.host))
         box.topo = topo
         box.installed = box.install(base.build_dir())
@@ -108,6 +124,16 @@ def test_runs_as_its_own_user_with_few_capabilities(started):
     extra = effective & ~sum(names)
     assert extra == 0, f"capabilities beyond {sorted(names.values())}: {extra:#x}"
     assert re.search(r"^NoNewPrivs:\s+1", status, re.M), status
+
+
+def test_may_limit_idle_states(started):
+    """The unit gives the daemon's user the kernel's files for wakeup-latency-us."""
+    path = "/sys/devices/system/cpu/cpu0/power/pm_qos_resume_latency_us"
+    if started.run("test", "-w", path, check=False).returncode:
+        raise base.Skip(f"no {path} to write to in a container here")
+    owner = started.run("stat", "-c", "%U", path).stdout.strip()
+    state = ctl(started, "show")["workers"][0]["wakeup_latency"]
+    assert owner == "vhost-xdp" and state in ("released", "held"), started.journal(UNIT)
 
 
 def test_the_host_keeps_its_network(started):

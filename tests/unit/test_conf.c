@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "conf_priv.h"
+#include "cpu_latency.h"
 #include "skip.h"
 #include "test_conf_rows.h"
 
@@ -134,6 +135,7 @@ static void test_minimal(void **state)
 	assert_string_equal(c->control_socket, "/run/vhost-xdp/control.sock");
 	assert_string_equal(c->pin_dir, "/sys/fs/bpf/vhost-xdp");
 	assert_int_equal(c->busy_poll_us, 50);
+	assert_int_equal(c->wakeup_latency_us, CPU_LATENCY_NONE);
 	assert_int_equal(c->placement, CONF_PLACEMENT_AUTO);
 	assert_int_equal(c->n_workers, 1);
 	assert_int_equal(c->workers[0].cpu, 0);
@@ -183,6 +185,7 @@ static void test_every_key(void **state)
 	struct conf *c = load("control-socket: /run/other.sock\n"
 	                      "pin-dir: /sys/fs/bpf/other\n"
 	                      "busy-poll-us: 0\n"
+	                      "wakeup-latency-us: 0\n"
 	                      "placement: static\n"
 	                      "workers: [{cpu: 1}, {cpu: 0x2}]\n"
 	                      "nics:\n"
@@ -226,6 +229,7 @@ static void test_every_key(void **state)
 	assert_string_equal(c->control_socket, "/run/other.sock");
 	assert_string_equal(c->pin_dir, "/sys/fs/bpf/other");
 	assert_int_equal(c->busy_poll_us, 0);
+	assert_int_equal(c->wakeup_latency_us, 0);
 	assert_int_equal(c->n_workers, 2);
 	assert_int_equal(c->workers[1].cpu, 2);
 	assert_int_equal(c->placement, CONF_PLACEMENT_STATIC);

@@ -129,6 +129,8 @@ static const struct row {
                                     "(it must begin with '/')"},
 	{"busy-poll-us: 1000001\n" WN,
          "main.yaml:1:15: busy-poll-us: 1000001 is not between 0 and 1000000"},
+	{"wakeup-latency-us: 1000001\n" WN,
+         "main.yaml:1:20: wakeup-latency-us: 1000001 is not between 0 and 1000000"},
 	{"placement: everywhere\n" WN,
          "main.yaml:1:12: placement: expected auto or static, found 'everywhere'"},
 

@@ -60,16 +60,18 @@ static int listener;
 
 #define WORKER_A                                                                                   \
 	"{\"id\":0,\"cpu\":1,\"tid\":99,\"state\":\"sleeping\",\"load\":12,"                       \
-	"\"cpu_time_us\":1234567,"                                                                 \
+	"\"wakeup_latency\":\"held\",\"cpu_time_us\":1234567,"                                     \
 	"\"sleeps\":8,\"bursts\":3,\"frames\":20,\"queues\":[\"nic n0 q0\",\"port a q0\"]}"
 
 #define SHOW                                                                                       \
 	"{\"version\":\"0.1\",\"pid\":42,\"uptime_s\":59,\"config\":\"/etc/x.yaml\","              \
 	"\"control_socket\":\"/run/c\",\"pin_dir\":\"/sys/fs/bpf/x\",\"busy_poll_us\":50,"         \
+	"\"wakeup_latency_us\":10,"                                                                \
 	"\"workers\":[" WORKER_A "],\"nics\":[" NIC_A "],\"ports\":[" PORT_A "]}"
 
 #define WORKER_TEXT                                                                                \
 	"  worker 0 on CPU 1 (tid 99): sleeping, busy 12 %, 1.235 s of CPU, 20 frames, 8 sleeps\n" \
+	"    limit of the CPU's wake-up latency: held\n"                                           \
 	"    serves nic n0 q0, port a q0\n"
 
 #define NIC_TEXT                                                                                   \
@@ -150,8 +152,8 @@ static const struct row {
 	{"show", REQUEST("show"), RESULT(SHOW), 0,
          "vhost-xdpd 0.1, pid 42, up 59s\n"
          "  configuration /etc/x.yaml\n"
-         "  control socket /run/c, pins in /sys/fs/bpf/x, busy poll 50 us\n" WORKER_TEXT NIC_TEXT
-                 PORT_TEXT},
+         "  control socket /run/c, pins in /sys/fs/bpf/x, busy poll 50 us\n"
+         "  CPUs of workers with traffic wake up within 10 us\n" WORKER_TEXT NIC_TEXT PORT_TEXT},
 	{"stats", REQUEST("stats"), RESULT("{\"ports\":[" PORT_A "],\"nics\":[" NIC_A "]}"), 0,
          "PORT  TO-GUEST  BYTES  DROPS  FROM-GUEST  BYTES  DROPS\n"
          "a            5    300     12           0      0      3\n"

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* test_cpu_latency.c - the limit of a CPU's wake-up latency, with a made-up sysfs */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "cpu_latency.h"
+
+#define CPU 3
+
+static const char *const folders[] = {"devices", "devices/system", "devices/system/cpu",
+                                      "devices/system/cpu/cpu3", "devices/system/cpu/cpu3/power"};
+static char sysfs[64], file[160];
+
+static int setup(void **state)
+{
+	char path[128];
+
+	(void)state;
+	strcpy(sysfs, "/tmp/vx-latency-XXXXXX");
+	if (!mkdtemp(sysfs))
+		return -1;
+	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
+		snprintf(path, sizeof(path), "%s/%s", sysfs, folders[i]);
+		if (mkdir(path, 0700) < 0)
+			return -1;
+	}
+	snprintf(file, sizeof(file), "%s/pm_qos_resume_latency_us", path);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char path[128];
+
+	(void)state;
+	unlink(file);
+	for (size_t i = ARRAY_SIZE(folders); i--;) {
+		snprintf(path, sizeof(path), "%s/%s", sysfs, folders[i]);
+		rmdir(path);
+	}
+	return rmdir(sysfs);
+}
+
+static void put(const char *text)
+{
+	FILE *f = fopen(file, "we");
+
+	assert_non_null(f);
+	fputs(text, f);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* What the kernel would go by: the first line. */
+static void expect(const char *text)
+{
+	FILE *f = fopen(file, "re");
+	char line[32];
+
+	assert_non_null(f);
+	assert_non_null(fgets(line, sizeof(line), f));
+	assert_int_equal(fclose(f), 0);
+	line[strcspn(line, "\n")] = 0;
+	assert_string_equal(line, text);
+}
+
+static void test_hold_and_release(void **state)
+{
+	static const struct {
+		uint32_t us;
+		const char *before, *held;
+	} rows[] = {
+		{10, "0\n", "10"},   {0, "0\n", "n/a"},
+		{0, "250\n", "n/a"}, {CPU_LATENCY_MAX, "0\n", "1000000"},
+		{20, "21\n", "20"},
+	};
+	struct cpu_latency cl;
+	char before[16];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		snprintf(before, sizeof(before), "%.*s", (int)strcspn(rows[i].before, "\n"),
+		         rows[i].before);
+		put(rows[i].before);
+		assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, rows[i].us), 0);
+		assert_true(cpu_latency_is_open(&cl));
+		assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_RELEASED);
+		for (int again = 0; again < 2; again++) {
+			cpu_latency_hold(&cl);
+			cpu_latency_hold(&cl);
+			expect(rows[i].held);
+			assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_HELD);
+			cpu_latency_release(&cl);
+			expect(before);
+			assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_RELEASED);
+		}
+		cpu_latency_hold(&cl);
+		cpu_latency_close(&cl);
+		expect(before);
+	}
+}
+
+/* What it says already is the rest of a process that was killed: nobody's, and taken back. */
+static void test_left_over(void **state)
+{
+	struct cpu_latency cl;
+
+	(void)state;
+	put("n/a\n");
+	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 0), 0);
+	assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_HELD);
+	cpu_latency_release(&cl);
+	expect("0");
+	cpu_latency_close(&cl);
+	put("10\n");
+	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), 0);
+	cpu_latency_close(&cl);
+	expect("0");
+}
+
+static void test_stricter_one_is_left_alone(void **state)
+{
+	static const char *const rows[] = {"n/a\n", "9\n"};
+	struct cpu_latency cl;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		put(rows[i]);
+		assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), 0);
+		assert_false(cpu_latency_is_open(&cl));
+		assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_STRICTER);
+		cpu_latency_hold(&cl);
+		expect(i ? "9" : "n/a");
+		cpu_latency_close(&cl);
+		expect(i ? "9" : "n/a");
+	}
+}
+
+static void test_no_limit_wanted(void **state)
+{
+	struct cpu_latency cl;
+
+	(void)state;
+	put("0\n");
+	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, CPU_LATENCY_NONE), 0);
+	assert_false(cpu_latency_is_open(&cl));
+	cpu_latency_hold(&cl);
+	expect("0");
+	assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_OFF);
+	cpu_latency_close(&cl);
+}
+
+static void test_no_file(void **state)
+{
+	struct cpu_latency cl;
+
+	(void)state;
+	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), -ENOENT);
+	assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_FAILED);
+	cpu_latency_hold(&cl);
+	cpu_latency_release(&cl);
+	cpu_latency_close(&cl);
+	put("");
+	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), -ENODATA);
+	assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_FAILED);
+	cpu_latency_close(&cl);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_hold_and_release, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_left_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stricter_one_is_left_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_limit_wanted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_file, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
