@@ -52,8 +52,8 @@ struct ctl_list {
 struct ctl_call {
 	void *owner;
 	const json_t *params; /* an object, or NULL when the request has none */
-	/* What the method may add to what it returns: */
-	const struct ctl_list *lists; /* they follow in the result; constant */
+	/* What the method may change: */
+	const struct ctl_list *lists; /* they follow in the result; the method's own, constant */
 	char *error;                  /* a sentence; the caller frees it */
 };
 
@@ -65,7 +65,8 @@ struct ctl_method {
 	 * Return: the result, an object that the caller owns; or NULL with @call->error (NULL there
 	 * too: out of memory).
 	 */
-	json_t *(*fn)(struct ctl_call *call);
+	json_t *(*fn)(struct ctl_call *call); /* NULL: its lists are all of the result */
+	const struct ctl_list *lists;         /* @call->lists when it is called; NULL: none */
 };
 
 struct ctl;

@@ -535,8 +535,6 @@ static json_t *method_version(struct ctl_call *call)
 
 static json_t *method_show(struct ctl_call *call)
 {
-	static const struct ctl_list lists[] = {
-		{"workers", next_worker}, {"nics", next_nic}, {"ports", next_port}, {0}};
 	const struct daemon *d = call->owner;
 	json_t *obj = version_json();
 
@@ -550,40 +548,7 @@ static json_t *method_show(struct ctl_call *call)
 	                            ? json_null()
 	                            : json_integer(d->conf->wakeup_latency_us));
 	set_str(obj, "placement", d->conf->placement == CONF_PLACEMENT_AUTO ? "auto" : "static");
-	call->lists = lists;
 	return obj;
-}
-
-static json_t *method_ports(struct ctl_call *call)
-{
-	static const struct ctl_list lists[] = {{"ports", next_port}, {0}};
-
-	call->lists = lists;
-	return json_object();
-}
-
-static json_t *method_nics(struct ctl_call *call)
-{
-	static const struct ctl_list lists[] = {{"nics", next_nic}, {0}};
-
-	call->lists = lists;
-	return json_object();
-}
-
-static json_t *method_workers(struct ctl_call *call)
-{
-	static const struct ctl_list lists[] = {{"workers", next_worker}, {0}};
-
-	call->lists = lists;
-	return json_object();
-}
-
-static json_t *method_macs(struct ctl_call *call)
-{
-	static const struct ctl_list lists[] = {{"macs", next_mac}, {0}};
-
-	call->lists = lists;
-	return json_object();
 }
 
 static json_t *fail(struct ctl_call *call, const char *fmt, ...) printf_like(2, 3);
@@ -611,17 +576,14 @@ static uint32_t find_port(const struct daemon *d, const char *name)
 /* params {"port": NAME} narrows to one port. */
 static json_t *method_stats(struct ctl_call *call)
 {
-	static const struct ctl_list lists[] = {
-		{"ports", next_port_stats}, {"nics", next_nic_stats}, {0}};
 	const struct daemon *d = call->owner;
 	const char *name = json_string_value(json_object_get(call->params, "port"));
 	json_t *list;
 	uint32_t i;
 
-	if (!name) {
-		call->lists = lists;
+	if (!name)
 		return json_object();
-	}
+	call->lists = NULL;
 	i = find_port(d, name);
 	if (i == d->n_ports)
 		return fail(call, "there is no port '%s'", name);
@@ -700,16 +662,25 @@ static json_t *method_nic_move(struct ctl_call *call)
 	return wrap("worker", json_integer(move.worker));
 }
 
+static const struct ctl_list list_workers[] = {{"workers", next_worker}, {0}};
+static const struct ctl_list list_nics[] = {{"nics", next_nic}, {0}};
+static const struct ctl_list list_ports[] = {{"ports", next_port}, {0}};
+static const struct ctl_list list_macs[] = {{"macs", next_mac}, {0}};
+static const struct ctl_list list_everything[] = {
+	{"workers", next_worker}, {"nics", next_nic}, {"ports", next_port}, {0}};
+static const struct ctl_list list_stats[] = {
+	{"ports", next_port_stats}, {"nics", next_nic_stats}, {0}};
+
 const struct ctl_method ctl_methods[] = {
-	{"version", false, "version and process id of the daemon", method_version},
-	{"show", false, "everything: workers, nics, ports", method_show},
-	{"stats", false, "counters and drops; params: port", method_stats},
-	{"port.list", false, "ports with their rings, features and counters", method_ports},
-	{"nic.list", false, "nics with their queues and verdicts", method_nics},
-	{"worker.list", false, "workers, what they serve, how busy they are", method_workers},
+	{"version", false, "version and process id of the daemon", method_version, NULL},
+	{"show", false, "everything: workers, nics, ports", method_show, list_everything},
+	{"stats", false, "counters and drops; params: port", method_stats, list_stats},
+	{"port.list", false, "ports with their rings, features and counters", NULL, list_ports},
+	{"nic.list", false, "nics with their queues and verdicts", NULL, list_nics},
+	{"worker.list", false, "workers, what they serve, how busy they are", NULL, list_workers},
 	{"port.move", true, "serve a queue pair by another worker; params: name, queue, worker",
-         method_port_move},
-	{"nic.move", true, "the same for a queue of a nic", method_nic_move},
-	{"mac.list", false, "addresses and the ports that own them", method_macs},
+         method_port_move, NULL},
+	{"nic.move", true, "the same for a queue of a nic", method_nic_move, NULL},
+	{"mac.list", false, "addresses and the ports that own them", NULL, list_macs},
 };
 const size_t ctl_n_methods = ARRAY_SIZE(ctl_methods);

@@ -214,7 +214,8 @@ static void ctl_rpc_call(const struct ctl_table *table, const struct ctl_request
 		ctl_rpc_fail(a, r->id, CTL_E_DENIED,
 		             "only root and the daemon's own user may do this");
 	} else {
-		result = m->fn(&call);
+		call.lists = m->lists;
+		result = m->fn ? m->fn(&call) : json_object();
 		if (result || !call.error)
 			ctl_rpc_result(a, r->id, &call, result);
 		else

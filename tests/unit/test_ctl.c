@@ -37,10 +37,10 @@ static json_t *method_bad_text(struct ctl_call *call)
 }
 
 static const struct ctl_method methods[] = {
-	{"echo", false, "parameters, back", fc_echo},
-	{"no", false, "fails", method_no},
-	{"bad-text", false, "fails in bytes", method_bad_text},
-	{"change", true, "changes something", fc_echo},
+	{"echo", false, "parameters, back", fc_echo, NULL},
+	{"no", false, "fails", method_no, NULL},
+	{"bad-text", false, "fails in bytes", method_bad_text, NULL},
+	{"change", true, "changes something", fc_echo, NULL},
 };
 
 static int set_up(void **state)

@@ -99,27 +99,25 @@ static void set_list(const struct ctl_call *call)
 
 static json_t *method_list(struct ctl_call *call)
 {
-	static const struct ctl_list lists[] = {{"list", next_entry}, {0}};
-
 	set_list(call);
-	call->lists = lists;
 	return json_object();
 }
 
 static json_t *method_lists(struct ctl_call *call)
 {
-	static const struct ctl_list lists[] = {{"a", next_entry}, {"b", next_entry}, {0}};
-
 	set_list(call);
-	call->lists = lists;
 	return json_pack("{s:i,s:[]}", "x", 1, "y");
 }
 
+static const struct ctl_list one_list[] = {{"list", next_entry}, {0}};
+static const struct ctl_list two_lists[] = {{"a", next_entry}, {"b", next_entry}, {0}};
+
 static const struct ctl_method methods[] = {
-	{"echo", false, "parameters, back", method_echo},
-	{"big", false, "answers at length", method_big},
-	{"list", false, "answers in pieces", method_list},
-	{"lists", false, "answers in pieces", method_lists},
+	{"echo", false, "parameters, back", method_echo, NULL},
+	{"big", false, "answers at length", method_big, NULL},
+	{"list", false, "answers in pieces", method_list, one_list},
+	{"list-alone", false, "a list and nothing else", NULL, one_list},
+	{"lists", false, "answers in pieces", method_lists, two_lists},
 };
 
 static int set_up(void **state)
@@ -223,6 +221,9 @@ static const struct fc_row rows[] = {
 	{LIST("list", "0"), ANSWER("1", "\"result\":{\"list\":[]}")},
 	{LIST("list", "1"), ANSWER("1", "\"result\":{\"list\":[{\"n\":0}]}")},
 	{LIST("list", "3"), ANSWER("1", "\"result\":{\"list\":[{\"n\":0},{\"n\":1},{\"n\":2}]}")},
+	/* of as many entries as before */
+	{LIST("list-alone", "9"),
+         ANSWER("1", "\"result\":{\"list\":[{\"n\":0},{\"n\":1},{\"n\":2}]}")},
 	{LIST("lists", "0"), ANSWER("1", "\"result\":{\"x\":1,\"y\":[],\"a\":[],\"b\":[]}")},
 	{LIST("lists", "2"), ANSWER("1", "\"result\":{\"x\":1,\"y\":[],\"a\":[{\"n\":0},{\"n\":1}],"
                                          "\"b\":[{\"n\":0},{\"n\":1}]}")},
@@ -237,7 +238,7 @@ static void test_lists(void **state)
 	(void)state;
 	assert_int_equal(fc_check_rows(fd, rows, ARRAY_SIZE(rows)), 0);
 	/* Entries of those rows, and one that failed; a notification makes none. */
-	assert_int_equal(n_made, 0 + 1 + 3 + 0 + 4 + 3);
+	assert_int_equal(n_made, 0 + 1 + 3 + 3 + 0 + 4 + 3);
 	close(fd);
 }
 
