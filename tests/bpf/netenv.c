@@ -157,6 +157,16 @@ uint32_t netenv_attached(const char *ifname, bool *ret_generic)
 	return opts.prog_id;
 }
 
+void netenv_wait_detached(const char *ifname, const char *link)
+{
+	uint64_t end = netenv_now_ms() + 20000;
+
+	while (netenv_attached(ifname, NULL) && (!link || access(link, F_OK) < 0)) {
+		assert_true(netenv_now_ms() < end);
+		usleep(1000);
+	}
+}
+
 int netenv_foreign_link(const char *ifname)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);

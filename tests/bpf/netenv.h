@@ -41,6 +41,14 @@ void netenv_frame(uint8_t *buf, uint32_t len, const uint8_t dst[6], uint8_t seed
  */
 uint32_t netenv_attached(const char *ifname, bool *ret_generic);
 
+/**
+ * netenv_wait_detached() - until a device is without the program of a link that nobody holds any
+ * more
+ *
+ * The kernel takes it off from a work queue. What is pinned at @link, if anything, stays.
+ */
+void netenv_wait_detached(const char *ifname, const char *link);
+
 /** netenv_foreign_link() - attach a program that is not ours. Return: descriptor of its link */
 int netenv_foreign_link(const char *ifname);
 

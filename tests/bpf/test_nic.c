@@ -502,7 +502,7 @@ static void test_hook_taken(void **state)
 	free(why);
 	assert_null(f->nic);
 	close(link);
-	usleep(20000);
+	netenv_wait_detached("vx0", NULL);
 	start(f);
 	expect_guest_traffic(f);
 }
