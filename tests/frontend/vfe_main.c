@@ -367,6 +367,15 @@ static int pair_rejoin(struct vfe_station *const both[2], uint64_t *n_lost)
 	return err;
 }
 
+/* Told to end, and what is sent in any case was sent: a signal may come before the first frame. */
+static bool pair_is_over(const struct vfe_station *a, const struct vfe_station *b)
+{
+	uint64_t least = a->opts->least;
+
+	return stopped && a->sent >= (least < a->quota ? least : a->quota) &&
+	       b->sent >= (least < b->quota ? least : b->quota);
+}
+
 /* Stopped like this the back end tells what it holds. */
 static int pair_stop(struct vfe_station *a, struct vfe_station *b)
 {
@@ -382,7 +391,7 @@ static int pair_loop(struct vfe_station *a, struct vfe_station *b, uint64_t *n_c
 	uint64_t deadline = in_ms(o->run_timeout_ms);
 	int err = 0;
 
-	while (!stopped && vfe_now_us() < deadline) {
+	while (!pair_is_over(a, b) && vfe_now_us() < deadline) {
 		int n = pair_direction(a, b), m = n < 0 ? 0 : pair_direction(b, a);
 
 		if (n < 0 || m < 0)
@@ -399,7 +408,7 @@ static int pair_loop(struct vfe_station *a, struct vfe_station *b, uint64_t *n_c
 		if (err < 0)
 			return err;
 	}
-	if (!stopped)
+	if (!pair_is_over(a, b))
 		return vfe_fail(a->v, -ETIMEDOUT, "not finished in time");
 	/* Told to end: what was sent so far has to arrive. */
 	a->quota = a->sent;

@@ -56,7 +56,7 @@ static void usage(FILE *out)
 	      "  echo    send each frame back to its sender, for --duration-ms\n"
 	      "  host    answer ARP and ICMP echo as --ip; --ping IP pings\n"
 	      "  pair    a second device on --peer-socket; send from the first to the second\n"
-	      "          (SIGTERM: stop sending; what was sent has to arrive)\n"
+	      "          (SIGTERM: stop sending; what was sent has to arrive, and --least frames)\n"
 	      "\n"
 	      "Device\n"
 	      "  --socket PATH            vhost-user socket\n"
@@ -100,6 +100,7 @@ static void usage(FILE *out)
 	      "\n"
 	      "Pair\n"
 	      "  --peer-socket PATH  --peer-mac MAC  --both  --window N (128)\n"
+	      "  --least N                frames that each sender sends in any case (0)\n"
 	      "  --churn restart|reset|reconnect|disable  --churn-every N frames  --churn-hot\n"
 	      "  --survive                connect again when the back end is lost; implies "
 	      "--allow-loss\n"
@@ -217,6 +218,7 @@ enum opt {
 	O_PEER_MAC,
 	O_BOTH,
 	O_WINDOW,
+	O_LEAST,
 	O_CHURN,
 	O_CHURN_EVERY,
 	O_CHURN_HOT,
@@ -277,6 +279,7 @@ static const struct option options[] = {
 	{"peer-mac", ARG, NULL, O_PEER_MAC},
 	{"both", no_argument, NULL, O_BOTH},
 	{"window", ARG, NULL, O_WINDOW},
+	{"least", ARG, NULL, O_LEAST},
 	{"churn", ARG, NULL, O_CHURN},
 	{"churn-every", ARG, NULL, O_CHURN_EVERY},
 	{"churn-hot", no_argument, NULL, O_CHURN_HOT},
@@ -478,6 +481,9 @@ static bool run_option(int c, struct vfe_opts *o)
 		break;
 	case O_WINDOW:
 		o->window = (uint32_t)vfe_arg_number("--window", optarg, 1, 32768);
+		break;
+	case O_LEAST:
+		o->least = vfe_arg_number("--least", optarg, 0, UINT32_MAX);
 		break;
 	case O_CHURN:
 		o->churn = (enum vfe_churn)name_index("--churn", optarg, churn_names, VFE_N_CHURNS);

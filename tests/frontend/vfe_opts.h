@@ -36,6 +36,7 @@ struct vfe_opts {
 	bool expect_given;
 	uint32_t rate;   /* frames a second, 0: as fast as it goes */
 	uint32_t window; /* pair: frames on the way at most */
+	uint64_t least;  /* pair: frames of each sender before it ends when told to */
 	bool both;       /* pair: in both directions */
 	bool interrupts; /* sleep for calls instead of polling */
 	int run_timeout_ms;

@@ -458,7 +458,8 @@ static void drain_calls(struct vfe_ring *const *rings, uint32_t n_rings)
 /* Sleeps until a call, or something used without one. 1, 0 after the time, -errno. */
 static int sleep_for_call(struct vfe_ring *const *rings, uint32_t n_rings, int timeout_ms)
 {
-	enum { GRACE_MS = 200 }; /* between the store of used->idx and the call */
+	/* Between the store of used->idx and the call the back end may lose its CPU. */
+	enum { GRACE_MS = 5000 };
 	struct pollfd fds[64];
 	int n;
 

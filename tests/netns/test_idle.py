@@ -20,7 +20,8 @@ TWO_WORKERS = ({"cpu": 0}, {"cpu": 1})
 
 @pytest.mark.parametrize("n", [2, 64])
 def test_idle_daemon_uses_no_cpu(topo, wire, n):
-    """Ten seconds with n connected guests whose rings run: not one clock tick, user or system.
+    """Ten seconds with n connected guests whose rings run: less than half a clock tick, user and
+    system. (The kernel's count of whole ticks depends on what was used before.)
     The first frame afterwards arrives, from the wire and from a guest."""
     if "thread" in base.sanitized():
         raise base.Skip("ThreadSanitizer has a thread of its own that wakes up")
@@ -41,7 +42,7 @@ def test_idle_daemon_uses_no_cpu(topo, wire, n):
         wait_for(lambda: daemon.idle_ticks(0.3)[0] == 0, 5, "quiet")
         ticks, nanoseconds = daemon.idle_ticks(10)
         print(f"{n} ports: {ticks} ticks, {nanoseconds} ns in 10 s")
-        assert ticks == 0 and nanoseconds < 5_000_000
+        assert nanoseconds < 5_000_000
         for i in (0, n - 1):
             wire.send(frame(guest_mac(i), WIRE_MAC, i))
             guests[i].wait_used(0, 2)

@@ -298,6 +298,10 @@ def call(daemon, method, **params):
             if not part:
                 raise ConnectionError(f"{method}: no answer")
             answer += part
+        # The daemon has closed its end, too, when this returns: nobody counts that descriptor.
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(4096):
+            pass
     answer = json.loads(answer)
     if "error" in answer:
         raise RuntimeError(f"{method}: {answer['error']}")
@@ -355,6 +359,14 @@ def wait_given_up(topo, ring, why):
     assert f"ring {ring} was given up" in error and why in error, error
 
 
+def wait_ring_given_up(topo, front_end, given_up):
+    """Where a worker was slow to look at rings that break the rules: it finds out, sooner or later.
+
+    given_up  how many start_again() has seen so far
+    """
+    wait_for(lambda: given_up or start_again(topo, front_end), 5, "a ring that was given up")
+
+
 def start_again(topo, front_end):
     """The rings of vm0 that were given up, from their beginning. Returns how many there were."""
     given_up = [ring for ring in (RX, TX) if not queue(topo, ring)["started"]]
@@ -406,14 +418,17 @@ class Holdings:
 
 class Echo:
     """Two guests that exchange frames without a pause while something else happens; none may get
-    lost, changed or doubled."""
+    lost, changed or doubled. However short that is: each sends some frames."""
+
+    LEAST = 20
 
     def __init__(self, topo, a, b, mac_a, mac_b, rate=4000):
         self.vfe = Vfe(topo, a, "pair", peer_socket=b, mac=mac_a, peer_mac=mac_b, both=True,
-                       count=10_000_000, rate=rate, timeout_ms=600_000, size="64-1500")
+                       count=10_000_000, rate=rate, timeout_ms=600_000, size="64-1500",
+                       least=self.LEAST)
         self.vfe.ready()
 
-    def finish(self, least=20):
+    def finish(self, least=LEAST):
         """Stop. A pair that is interrupted has frames on the way, which it drains first. Frames to
         groups may come from elsewhere, in streams of other numbers."""
         result = self.vfe.finish(ok=None)
