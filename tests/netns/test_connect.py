@@ -221,6 +221,8 @@ def test_second_front_end_is_refused(lab):
     now = port(lab.vhost, "vm0")
     assert now["connects"] == 1 and now["peer_pid"] == first.pid
     assert f"pid {first.pid} is connected" in lab.vhost.log.read_text()
+    wait_for(lambda: port(lab.vhost, "vm0")["from_guest"]["frames"] >
+             now["from_guest"]["frames"] + 100, 5, "frames of the first one after all this")
     assert first.finish(ok=None)["peer"]["good"] > 100
     lab.echo.finish()
 

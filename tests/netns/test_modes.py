@@ -153,9 +153,9 @@ def test_two_nic_queues(topo, wire, workers):
             sender.send_all(frame(guest_mac(0), WIRE_MAC, i, 60 + i, stream=cpu)
                             for i in range(200))
     assert guest.result()["streams"] == 2
-    queues = nic(daemon)["queues"]
-    assert [q["queue"] for q in queues] == [0, 1]
-    assert all(q["rx_frames"] >= 200 for q in queues)
+    assert [q["queue"] for q in nic(daemon)["queues"]] == [0, 1]
+    wait_for(lambda: all(q["rx_frames"] >= 200 for q in nic(daemon)["queues"]), 5,
+             lambda: f"frames of both queues: {nic(daemon)['queues']}")
     while wire.receive(timeout=0.05):
         pass
     for i in (0, 1):  # port i belongs to worker i
@@ -163,8 +163,11 @@ def test_two_nic_queues(topo, wire, workers):
             size="60-1514", id=10 + i, rate=10000).result()
     got = wire.receive(400)
     assert len(got) == 400 and all(f.good for f in got)
-    sent = [q["tx_frames"] for q in nic(daemon)["queues"]]
-    assert all(n >= 200 for n in sent) if len(workers) == 2 else sent[0] >= 400
+
+    def sent():
+        n = [q["tx_frames"] for q in nic(daemon)["queues"]]
+        return min(n) >= 200 if len(workers) == 2 else n[0] >= 400
+    wait_for(sent, 5, lambda: f"frames through the queues: {nic(daemon)['queues']}")
 
 
 @pytest.mark.topology(queues=2)
@@ -210,8 +213,9 @@ def test_two_workers_feed_one_guest(topo, wire):
         sender.result(60)
     result = guest.result(60)
     assert result["streams"] == 3
-    frames = [w["frames"] for w in call(daemon, "worker.list")["workers"]]
-    assert len(frames) == 2 and min(frames) > 100 and not to_drops(daemon, "vm2")
+    wait_for(lambda: min(w["frames"] for w in call(daemon, "worker.list")["workers"]) > 100, 5,
+             lambda: f"frames of both workers: {call(daemon, 'worker.list')}")
+    assert not to_drops(daemon, "vm2")
 
 
 def test_two_workers_each_feed_the_other(topo):

@@ -2,8 +2,9 @@
 """The daemon as a process: what it may do, and what signals do to it."""
 import os
 import signal
-import time
 from pathlib import Path
+
+from vx.base import wait_for
 
 from vxnet import call
 
@@ -32,6 +33,5 @@ def test_every_thread_has_few_capabilities(topo):
 def test_hangup_is_survived(topo):
     daemon = topo.daemon(1).start()
     os.kill(daemon.pid, signal.SIGHUP)
-    time.sleep(0.2)
+    wait_for(lambda: "SIGHUP is ignored" in daemon.tail(), 5, "a line about SIGHUP")
     assert call(daemon, "version")["pid"] == daemon.pid
-    assert "SIGHUP is ignored" in daemon.tail()

@@ -87,8 +87,7 @@ def test_descriptors_run_out_while_a_guest_connects(topo, spare):
     old = set_file_limit(daemon, max(free[-1], 1))
     try:
         guest = Vfe(topo, topo.socket(0), "pair", peer_socket=topo.socket(1), mac=guest_mac(0),
-                    peer_mac=guest_mac(1), both=True, count=100, connect_timeout_ms=1000,
-                    reply_timeout_ms=500, timeout_ms=1500)
+                    peer_mac=guest_mac(1), both=True, count=100)
         served = guest.result(ok=None)["ok"]
     finally:
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, old)

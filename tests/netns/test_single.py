@@ -18,6 +18,7 @@ from vx.topo import HOST, guest_mac
 from vxnet import WIRE_MAC, Vfe, frame
 
 DAEMON = "vhost-xdpd"
+SOCKET = f"/tmp/{base.PREFIX}{os.getpid()}-nobody"
 
 
 @contextmanager
@@ -116,23 +117,23 @@ def test_fd_that_is_connected(topo, wire):
 
 
 @pytest.mark.parametrize("argv, says", [
-    (["--socket-path", "/tmp/a", "--fd", "7"], "exclude each other"),
+    (["--socket-path", SOCKET, "--fd", "7"], "exclude each other"),
     (["--nic", "eth0"], "need --socket-path or --fd"),
-    (["--socket-path", "/tmp/a", "--config", "/tmp/b"], "need no --config"),
-    (["--socket-path", "/tmp/a", "--mac", "52:54:00:00:00:0a"], "need --nic"),
+    (["--socket-path", SOCKET, "--config", "/tmp/b"], "need no --config"),
+    (["--socket-path", SOCKET, "--mac", "52:54:00:00:00:0a"], "need --nic"),
     (["--socket-path", ""], "command line: socket: "),
     (["--socket-path", "/no/such/folder/a"], "command line: socket: folder '/no/such/folder'"),
     (["--socket-path", "/tmp/" + "a" * 200], "command line: socket: the path has"),
-    (["--socket-path", "/tmp/a", "--nic", "no-such-dev"],
+    (["--socket-path", SOCKET, "--nic", "no-such-dev"],
      "command line: name: there is no network device 'no-such-dev'"),
-    (["--socket-path", "/tmp/a", "--nic", "a\"b\n- {"], "command line: name: "),
-    (["--socket-path", "/tmp/a", "--nic", "lo", "--mac", "52:54"],
+    (["--socket-path", SOCKET, "--nic", "a\"b\n- {"], "command line: name: "),
+    (["--socket-path", SOCKET, "--nic", "lo", "--mac", "52:54"],
      "command line: macs: '52:54' is not a MAC address"),
-    (["--socket-path", "/tmp/a", "--nic", "lo", "--mac", "52:54:00:00:00:0a", "--mac",
+    (["--socket-path", SOCKET, "--nic", "lo", "--mac", "52:54:00:00:00:0a", "--mac",
       "52:54:00:00:00:0A"], "is there twice"),
-    (["--socket-path", "/tmp/a", "--queues", "129"], "queues: 129 is not between 1 and 128"),
-    (["--socket-path", "/tmp/a", "--queues", "many"], "queues: expected a whole number"),
-    (["--socket-path", "/tmp/a", "--cpu", "4000"], "command line: cpu: "),
+    (["--socket-path", SOCKET, "--queues", "129"], "queues: 129 is not between 1 and 128"),
+    (["--socket-path", SOCKET, "--queues", "many"], "queues: expected a whole number"),
+    (["--socket-path", SOCKET, "--cpu", "4000"], "command line: cpu: "),
     (["--fd", "x"], "--fd: 'x' is no descriptor's number"),
     (["--fd", "789"], "--fd 789: Bad file descriptor"),
     (["--fd", "0"], "--fd 0"),
@@ -141,13 +142,13 @@ def test_mistakes(argv, says):
     """Status 1 and a sentence; the socket is not made."""
     done = run(base.binary(DAEMON), *argv, check=False)
     assert done.returncode == 1 and says in done.stdout, done.stdout
-    assert not Path("/tmp/a").exists()
+    assert not Path(SOCKET).exists()
 
 
 def test_capabilities_and_descriptor(tmp_path):
     """What discovers back ends finds this one: the descriptor of the package, and the answer to
     --print-capabilities, other options or not."""
-    for more in ([], ["--socket-path", "/tmp/a"]):
+    for more in ([], ["--socket-path", SOCKET]):
         done = run(base.binary(DAEMON), *more, "--print-capabilities")
         assert json.loads(done.stdout)["type"] == "net"
     installed = subprocess.run(["cmake", "--install", base.build_dir(), "--prefix", tmp_path],

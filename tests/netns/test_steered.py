@@ -34,8 +34,9 @@ def test_guest_to_wire_every_size(topo, wire, layout):
     assert [len(f.data) for f in got] == list(SIZES)
     assert all(f.good and f.dst == WIRE_MAC and f.src == guest_mac(0) and f.vlan is None
                for f in got)
+    wait_for(lambda: nic(daemon)["queues"][0]["tx_frames"] >= len(SIZES), 5, "counted frames")
     queue = nic(daemon)["queues"][0]
-    assert queue["tx_frames"] >= len(SIZES) and queue["kick_lost"] == queue["kick_error"] == 0
+    assert queue["kick_lost"] == queue["kick_error"] == 0
 
 
 def test_short_frames_of_a_guest_are_padded_with_zeros(topo, wire):
@@ -98,7 +99,8 @@ def test_guest_answers_the_wire(topo):
                  count=20)
     assert pinger.result()["replies"] == 20
     result = guest.finish()
-    assert result["arp_answered"] >= 1 and result["echo_answered"] == 5
+    # ping asks once more when an answer is slow, and would have told of one that came twice.
+    assert result["arp_answered"] >= 1 and result["echo_answered"] >= 5
 
 
 def test_wire_broadcast_reaches_guests_and_host(topo, wire, host):

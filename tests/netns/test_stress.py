@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vx.base import run, wait_for
+from vx.base import patience, run, wait_for
 from vx.topo import guest_mac
 
 import xdp
@@ -22,18 +22,6 @@ def rx_packets(ns, dev):
     return link["stats64"]["rx"]["packets"]
 
 
-def settled(read, timeout=10):
-    """A counter that has stopped to move."""
-    last = None
-
-    def same():
-        nonlocal last
-        last, before = read(), last
-        return last == before
-    wait_for(same, timeout, "end of traffic", every=0.1)
-    return last
-
-
 @pytest.mark.parametrize("workers", [({"cpu": 0},), TWO_WORKERS], ids=["one", "two"])
 def test_guests_flood_the_wire(topo, workers):
     """As fast as they can: what they sent is what arrived plus what was counted as dropped."""
@@ -43,13 +31,22 @@ def test_guests_flood_the_wire(topo, workers):
                   size="60-1514", id=i, timeout_ms=60000) for i in (0, 1)]
     for guest in guests:
         assert guest.result(60)["completed"] == 50000
-    arrived = settled(lambda: rx_packets(topo.wire, "wire0")) - before
-    now = nic(daemon)
-    lost = sum(q["kick_lost"] for q in now["queues"])
-    dropped = sum(sum(from_drops(daemon, f"vm{i}").values()) for i in (0, 1))
-    assert sum(q["tx_frames"] for q in now["queues"]) == 100_000 - dropped
-    assert arrived == 100_000 - dropped - lost
-    assert sum(q["kick_error"] for q in now["queues"]) == 0
+
+    def account():
+        queues = nic(daemon)["queues"]
+        return {"sent": sum(q["tx_frames"] for q in queues),
+                "lost": sum(q["kick_lost"] for q in queues),
+                "dropped": sum(sum(from_drops(daemon, f"vm{i}").values()) for i in (0, 1)),
+                "arrived": rx_packets(topo.wire, "wire0") - before}
+
+    def balanced():
+        now = account()
+        return (now["sent"] + now["dropped"] == 100_000 and
+                now["arrived"] + now["lost"] == now["sent"])
+    wait_for(balanced, 10, lambda: f"balanced account: {account()}")
+    time.sleep(0.1)
+    assert balanced(), f"what came later is too much: {account()}"
+    assert sum(q["kick_error"] for q in nic(daemon)["queues"]) == 0
     assert set(from_drops(daemon, "vm0")) <= {"nic-full"}
 
 
@@ -62,15 +59,24 @@ def test_wire_floods_a_guest(topo, wire):
     data = [frame(guest_mac(0), WIRE_MAC, k, 60 + k % 1455) for k in range(2000)]
     for k in range(20000):
         wire.send(data[k % 2000])  # each number several times: the guest sees doubles
-    settled(lambda: verdicts(daemon)["guest"])
-    settled(lambda: port(daemon, "vm0")["to_guest"]["frames"])
-    steered, queue = verdicts(daemon)["guest"], nic(daemon)["queues"][0]
-    kernel = queue["kernel"]
-    lost = kernel["rx_dropped"] + kernel["rx_ring_full"]
-    assert queue["rx_frames"] + lost >= steered - 1 and queue["rx_frames"] <= steered
-    drops = to_drops(daemon, "vm0")
-    assert set(drops) <= {"no-buffer"}
-    assert port(daemon, "vm0")["to_guest"]["frames"] + sum(drops.values()) == queue["rx_frames"]
+
+    def account():
+        queue = nic(daemon)["queues"][0]
+        kernel = queue["kernel"]
+        return {"steered": verdicts(daemon)["guest"], "taken": queue["rx_frames"],
+                "lost": kernel["rx_dropped"] + kernel["rx_ring_full"],
+                "delivered": port(daemon, "vm0")["to_guest"]["frames"],
+                "dropped": to_drops(daemon, "vm0").get("no-buffer", 0)}
+
+    def balanced():
+        now = account()
+        return (now["steered"] - 1 <= now["taken"] + now["lost"] and
+                now["taken"] <= now["steered"] and
+                now["delivered"] + now["dropped"] == now["taken"])
+    wait_for(balanced, 10, lambda: f"balanced account: {account()}")
+    time.sleep(0.1)
+    assert balanced(), f"what came later is too much: {account()}"
+    assert set(to_drops(daemon, "vm0")) <= {"no-buffer"}
     result = guest.finish(ok=None)
     assert result["bad"] == 0 and result["misdirected"] == 0
     assert result["frames"] == port(daemon, "vm0")["to_guest"]["frames"]
@@ -109,7 +115,8 @@ def test_flood_past_a_guest_that_takes_nothing(topo, wire):
         # No more than the tap has room for, whenever the worker gets its CPU.
         wire.send_all(frame(BROADCAST, WIRE_MAC, k, stream=2) for k in range(200))
         listener.result()
-        assert to_drops(daemon, "vm1") == {"no-buffer": 500 - 64}
+        wait_for(lambda: to_drops(daemon, "vm1") == {"no-buffer": 500 - 64}, 5,
+                 lambda: f"drops of what the ring has no room for: {to_drops(daemon, 'vm1')}")
         assert not to_drops(daemon, "vm2")
         assert len(wire.receive(300)) == 300
     finally:
@@ -174,7 +181,7 @@ def test_daemon_ends_under_traffic(topo, wire):
         wire.send_all((frame(guest_mac(0), WIRE_MAC, k) for k in range(200)), pause=0)
         start = time.monotonic()
         daemon.stop()
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 5 * patience()
         for guest in guests:
             guest.kill()
         daemon.start()

@@ -11,7 +11,7 @@ from vx.base import wait_for
 from vx.topo import guest_mac
 
 from rawfe import DESC_NEXT, GET_FEATURES, HDR, RawFrontEnd
-from vxnet import WIRE_MAC, Echo, Vfe, call, frame, nic, port
+from vxnet import WIRE_MAC, Echo, Vfe, call, frame, nic, port, wait_port
 
 TWO_WORKERS = ({"cpu": 0}, {"cpu": 1})
 
@@ -57,7 +57,7 @@ def test_moving_keeps_order_on_the_wire(topo, wire):
     assert len(nic(daemon)["queues"]) == 2
     sender = Vfe(topo, topo.socket(0), "tx", mac=guest_mac(0), dst=WIRE_MAC, count=10_000,
                  rate=8000, size="60-1514", timeout_ms=60_000)
-    receiver = Vfe(topo, topo.socket(1), "rx", mac=guest_mac(1), expect=2000, ring=1024,
+    receiver = Vfe(topo, topo.socket(1), "rx", mac=guest_mac(1), expect=2000, ring=4096,
                    timeout_ms=60_000)
     receiver.ready()
     sender.ready()
@@ -164,9 +164,11 @@ def test_port_moves_from_an_overloaded_worker(topo):
         for flood, name in zip(floods, loud):
             base_ = flood.avail_idx[1]
             wait_for(lambda f=flood, end=base_: f.used_idx(1) == end, 30, "end of the flood")
-            done = port(daemon, name)["from_guest"]
             taken = flood.taken + ((flood.used_idx(1) - flood.taken) & 0xFFFF)
             print(f"{name}: {taken} frames")
+            wait_for(lambda n=name: port(daemon, n)["from_guest"]["frames"] >= taken, 5,
+                     "counted frames")
+            done = port(daemon, name)["from_guest"]
             assert done["frames"] == done["drops"]["no-route"] == taken
     echo.finish()
     text = daemon.log.read_text()
@@ -188,7 +190,8 @@ def test_flood_leaves_others_their_share(topo, wire):
     took = time.monotonic() - start
     flood.finish(ok=None)
     echo.finish(least=100)
-    counts = {name: port(daemon, name)["from_guest"] for name in ("vm0", "vm1")}
+    counts = {name: wait_port(daemon, name, state="listening")["from_guest"]
+              for name in ("vm0", "vm1")}
     print(f"{took:.2f} s; {counts}")
     assert counts["vm1"]["frames"] == 1000 and not any(counts["vm1"]["drops"].values())
     assert counts["vm0"]["frames"] > 5000
