@@ -288,10 +288,16 @@ static int do_host(const struct vfe_opts *o, struct vfe_station *s)
 /* ---- pair: two devices, one thread
  * ---------------------------------------------------------------- */
 
+/* Good frames that are no group's: those may come from elsewhere. */
+static uint64_t good_of_peer(const struct vfe_station *to)
+{
+	return to->seen.good - to->seen.group;
+}
+
 /* Frames of @from that @to has not seen yet, without those given up. */
 static uint64_t on_the_way(const struct vfe_station *from, const struct vfe_station *to)
 {
-	uint64_t settled = to->seen.good + from->given_up;
+	uint64_t settled = good_of_peer(to) + from->given_up;
 
 	return from->sent > settled ? from->sent - settled : 0;
 }
@@ -418,7 +424,7 @@ static int pair_loop(struct vfe_station *a, struct vfe_station *b, uint64_t *n_c
 
 static bool pair_ok(const struct vfe_station *from, const struct vfe_station *to)
 {
-	bool arrived = to->seen.good == from->quota;
+	bool arrived = good_of_peer(to) == from->quota;
 
 	return (arrived || (from->opts->allow_loss && (to->seen.good || !from->quota))) &&
 	       clean(&to->seen) && !from->v->faults;

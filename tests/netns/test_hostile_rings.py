@@ -304,7 +304,7 @@ def test_truncated_memory(lab, fe, what):
         for i in range(128):
             fe.desc(TX, i, fe.buffer(200 + i, bytes(100)), 100)
     # The two that talk get broadcasts, too, and must have room for all until they get their CPU.
-    flood = {"dst": BROADCAST, "rate": 500}
+    flood = {"dst": BROADCAST, "rate": 200}
     sender = Vfe(lab, lab.socket(1), "tx", mac=guest_mac(1), count=10_000_000, timeout_ms=60000,
                  id=77, **(flood if what == "flood" else {"dst": guest_mac(0), "rate": 10000}))
     sender.ready()
