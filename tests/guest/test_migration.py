@@ -36,7 +36,7 @@ def there(lab, source, far, device, **keys):
     carried = stream.finish(target)
     migration.tell(f"{device}, to {'far' if far else 'near'}", info, carried, longest)
     assert carried[0] > 1 << 18
-    assert longest < 10 and info["ram"]["dirty-sync-count"] > 1
+    assert longest < 10 * base.patience() and info["ram"]["dirty-sync-count"] > 1
     # The addresses went with the guest.
     new, old = ((lab.far_vhost, lab.near_vhost) if far else (lab.near_vhost, lab.far_vhost))
     assert is_up(new) and not is_up(old)

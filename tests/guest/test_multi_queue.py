@@ -40,7 +40,7 @@ def test_every_queue_carries_frames(lab):
     set_queues(vm, QUEUES)
     before = frames(lab)
     for cpu in range(QUEUES):
-        assert "4 packets received" in vm.run(f"taskset -c {cpu} ping -i 0.1 -c 4 -w 5 {WIRE}")
+        assert "4 packets received" in vm.run(f"taskset -c {cpu} ping -i 0.1 -c 4 -w 15 {WIRE}")
     lab.wire.run("/usr/bin/python3", "-c", f"""
 import socket
 for port in range(10000, 10256):

@@ -48,6 +48,12 @@ def test_daemon_killed(lab):
     assert "vm1: ring 1: goes on at its own position" in lab.vhost.log.read_text()
 
 
+def carried(lab, direction):
+    """Frames of each guest in that direction so far"""
+    way = "from_guest" if direction == "out" else "to_guest"
+    return [lab.vhost.ctl("port", "show", vm.name)[way]["frames"] for vm in lab.vms]
+
+
 def longest_gap(intervals):
     """Seconds without a byte in a row"""
     longest = gap = 0
@@ -64,10 +70,12 @@ def test_daemon_killed_under_load(lab, direction):
     seconds, runs = 6, []
     servers = [lab.wire.iperf_server(lab.workdir / f"iperf-{direction}{i}.log", 5210 + i)
                for i in range(2)]
+    before = carried(lab, direction)
     for i, vm in enumerate(lab.vms):
         runs.append(vm.channel.send(f"iperf3 -J -i 0.1 -c {WIRE} -p {5210 + i} -t {seconds}"
                                     f"{' -R' if direction == 'in' else ''}", 60))
-    time.sleep(2)
+    wait_for(lambda: all(now > then + 1000 for now, then in
+                         zip(carried(lab, direction), before)), 15, "both streams")
     lab.vhost.kill()
     lab.vhost.start()
     for vm, run, rings in zip(lab.vms, runs, ("split", "packed")):
@@ -77,8 +85,8 @@ def test_daemon_killed_under_load(lab, direction):
         gap = longest_gap(report["intervals"])
         print(f"daemon killed, guest with {rings} rings {direction}: {gap:.1f} s without a byte, "
               f"{report['end']['sum_received']['bits_per_second'] / 1e6:.0f} Mb/s on the whole")
-        assert gap < seconds - 3, f"{rings}: nothing came back for {gap} s"
-        assert report["intervals"][-1]["sum"]["bytes"] or report["intervals"][-2]["sum"]["bytes"]
+        assert gap < seconds - 2, f"{rings}: nothing came back for {gap} s"
+        assert any(i["sum"]["bytes"] for i in report["intervals"][-10:])
     for server in servers:
         server.stop()
     all_reachable(lab)
@@ -120,7 +128,7 @@ def test_guest_reboot(lab):
     boot = a.channel.boot
     # The other guest goes on meanwhile.
     seconds = 8
-    ident = b.channel.send(f"ping -i 0.2 -c {seconds * 5} -w {seconds + 5} {WIRE}", 60)
+    ident = b.channel.send(f"ping -i 0.2 -c {seconds * 5} -w 50 {WIRE}", 60)
     a.reboot()
     assert a.channel.boot != boot
     status, output = b.channel.result(ident, 60)

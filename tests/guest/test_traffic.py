@@ -98,8 +98,13 @@ def test_ipv6_all_nodes(lab):
 
 def test_broadcast_from_a_guest_reaches_guest_and_wire(lab):
     a, b = lab.vms
-    output = a.call(f"ping -i 0.3 -c 3 -w 4 {BROADCAST}", 10)[1]
-    assert f"from {b.address}" in output and f"from {WIRE}" in output, output
+    output = ""
+
+    def both():
+        nonlocal output  # ping ends with the third answer, whoever is quick
+        output += a.call(f"ping -i 0.3 -c 3 -w 4 {BROADCAST}", 10)[1]
+        return f"from {b.address}" in output and f"from {WIRE}" in output
+    wait_for(both, 10, lambda: f"answers of both:\n{output}")
 
 
 class GuestCapture:
@@ -118,6 +123,11 @@ class GuestCapture:
                  "tcpdump in the guest")
         return self
 
+    def wait(self, n, words=""):
+        """Until n lines with these words are there."""
+        wait_for(lambda: self.vm.call(f"[ $(grep -c '{words}' /tmp/cap) -ge {n} ]")[0] == 0, 10,
+                 lambda: f"{n} lines: {self.vm.run('cat /tmp/cap')}")
+
     def __exit__(self, *exc):
         self.vm.run("sleep 0.5; kill -INT $(cat /tmp/cap.pid); sleep 0.5")
         text = self.vm.run("cat /tmp/cap")
@@ -130,16 +140,20 @@ def test_group_frames_arrive_exactly_once(lab):
     only = "icmp[icmptype] = icmp-echo and dst host 224.0.0.1"
     with GuestCapture(a, only, "-Q in") as at_a, GuestCapture(b, only, "-Q in") as at_b, \
             Capture(lab.host, "nic0", only, lab.workdir / "once.log") as at_host:
-        lab.wire.run("ping", "-n", "-c", 5, "-i", "0.3", "-w", 4, "-I", "wire0", "224.0.0.1",
-                     check=False)
-        host_lines = wait_for(lambda: len(at_host.lines()) >= 5 and at_host.lines(), 3,
-                              "frames at the host")
-    # ping stops early once each request has an answer, so count what the wire really sent.
-    sent = len(host_lines)
-    assert (len(at_a.lines), len(at_b.lines)) == (sent, sent), (at_a.lines, at_b.lines)
+        done = lab.wire.run("ping", "-n", "-c", 5, "-i", "0.3", "-w", 4, "-I", "wire0", "224.0.0.1",
+                            check=False)
+        # More than five if an answer was slow
+        sent = int(re.search(r"(\d+) packets transmitted", done.stdout)[1])
+        wait_for(lambda: len(at_host.lines()) >= sent, 5, "frames at the host")
+        for at in (at_a, at_b):
+            at.wait(sent)
+        host_lines = at_host.lines()
+    assert [len(lines) for lines in (host_lines, at_a.lines, at_b.lines)] == [sent] * 3, (
+        host_lines, at_a.lines, at_b.lines)
 
     with GuestCapture(a, only, "-Q in") as at_a, GuestCapture(b, only, "-Q in") as at_b:
         a.call(f"ping -I {a.nic()} -i 0.3 -c 4 -w 5 224.0.0.1", 10)
+        at_b.wait(4)
     assert at_a.lines == [], "a guest got its own multicast back"
     assert len(at_b.lines) >= 4 and len(set(at_b.lines)) == len(at_b.lines), at_b.lines
 
@@ -154,6 +168,7 @@ def test_unicast_is_seen_by_its_owner_only(lab):
         assert lab.wire.ping(a.address, 1) == 1 and lab.wire.ping(HOST, 1) == 1
         seen = wait_for(lambda: [line for line in at_host.lines() if f"> {HOST}:" in line] and
                         at_host.lines(), 5, "the ping to the host")
+        at_a.wait(1, f"> {a.address}:")
     assert [line for line in at_a.lines if f"> {a.address}:" in line], at_a.lines
     assert b.address not in "".join(at_a.lines), "vm0 saw frames of vm1"
     assert b.address not in "".join(seen), "the host's stack saw frames of a guest"
@@ -191,10 +206,11 @@ def test_tcp_many_flows(lab):
 
 def test_udp(lab):
     a, b = lab.vms
+    # So little that a receiver which gets no CPU for a while has room for it.
     for client, address in ((a, WIRE), (lab.wire, a.address), (a, b.address), (b, a.address)):
-        sent, lost = net.udp_result(client.iperf(address, udp_mbit=5))
+        sent, lost = net.udp_result(client.iperf(address, udp_mbit=2))
         print(f"{client.name} -> {address}: {sent:.1f} Mbit/s sent, {lost:.2f} % lost")
-        assert sent > 1 and lost < 5  # how much an emulated guest can send depends on the machine
+        assert sent > 0.5 and lost < 5  # how much an emulated guest can send depends on the machine
 
 
 def test_host_tcp_beside_the_guests(lab):

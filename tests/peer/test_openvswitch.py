@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from vx.base import wait_for
 from vx.net import veth
 from vx.peers import OpenVSwitch
 from vx.topo import WIRE
@@ -98,6 +99,8 @@ def test_rules_of_the_switch_hold(lab):
     target = f"unix:{lab.ovs.dir}/br0.mgmt"
     lab.host.run("ovs-ofctl", "add-flow", target, f"priority=100,{rule},actions=drop")
     try:
+        # What the switch has cached of the way there may live on for a moment.
+        wait_for(lambda: a.ping(b.address, 1, 1) == 0, 10, "a rule that holds")
         assert a.ping(b.address, 2, 3) == 0
         a.wait_ping(WIRE)
     finally:

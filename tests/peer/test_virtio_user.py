@@ -84,7 +84,8 @@ def test_transmit_to_the_wire(lab, huge):
     fe = front_end(lab, [vdev(lab, 0)], "txonly", f"--eth-peer=0,{lab.wire.mac('wire0')}",
                  huge=huge)
     fe.start()
-    time.sleep(2)
+    wait_for(lambda: wire_rx(lab) - before > SOME, 10, "frames on the wire")
+    time.sleep(1)
     fe.command("stop")
     sent = fe.stats()["tx"]
     time.sleep(0.5)
@@ -123,7 +124,8 @@ def test_transmit_to_another_port(lab, ring):
         for side in (tx, rx):
             side.command("clear port stats all")
         tx.start()
-        time.sleep(1)
+        wait_for(lambda: rx.stats()["rx"] > SOME, 10, "frames for the receiver")
+        time.sleep(0.5)
         tx.command("stop")
         settled(rx)
         sent, got = tx.stats()["tx"], rx.stats()
@@ -141,12 +143,12 @@ def test_ping_pong_between_two_ports(lab):
     b = front_end(lab, [vdev(lab, 1)], "mac", f"--eth-peer=0,{guest_mac(0)}", memory=128)
     b.start()
     a.command("start tx_first 1")
-    time.sleep(2)
+    for side in (a, b):
+        wait_for(lambda s=side: s.stats()["rx"] > 4 * 32, 10, "frames back and forth")
+    time.sleep(1)
     a.command("stop")
     b.command("stop")
     print(a.stats(), b.stats())
-    for side in (a, b):
-        assert side.stats()["rx"] > 4 * 32
     # 32 frames circle; each hop is counted once on both sides.
     assert abs(a.stats()["tx"] - b.stats()["rx"]) <= 32
     assert abs(b.stats()["tx"] - a.stats()["rx"]) <= 32
@@ -160,11 +162,11 @@ def test_two_queue_pairs(lab):
                    "--txonly-multi-flow", f"--eth-peer=0,{guest_mac(1)}")
     rx.start()
     tx.start()
-    time.sleep(1.5)
+    wait_for(lambda: rx.stats()["rx"] > SOME, 10, "frames for the receiver")
+    time.sleep(0.5)
     tx.command("stop")
     settled(rx)
     text = rx.command("stop")
-    assert rx.stats()["rx"] > SOME
     # testpmd tells its streams apart when there are several queues.
     assert "Queue= 0" in text and "Queue= 1" in text, text
 

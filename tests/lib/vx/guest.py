@@ -364,9 +364,14 @@ class Guest:
     def wait_ping(self, address, timeout=10):
         wait_for(lambda: self.ping(address, 1, 1), timeout, f"answer from {address} to {self.name}")
 
+    def wait_listener(self, port, what):
+        """Until a program in the guest takes TCP connections on a port."""
+        wait_for(lambda: not self.call(f"netstat -ltn | grep -q ':{port} '")[0], 10,
+                 f"{what} in {self.name}")
+
     def iperf_server(self, port=5201):
         self.run(f"iperf3 -s -D -p {port}")
-        wait_for(lambda: not self.call(f"netstat -ltn | grep -q :{port}")[0], 5, "iperf3 server")
+        self.wait_listener(port, "iperf3 server")
 
     def iperf(self, address, seconds=2, port=5201, udp_mbit=None, reverse=False):
         """One iperf3 run as client; the report of its end."""

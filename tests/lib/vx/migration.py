@@ -44,7 +44,8 @@ class Stream:
         self._log.unlink(missing_ok=True)
         # nc ends with its input, and only then does sha256sum: finish() says when.
         vm.run("rm -f /tmp/sum; (sleep 600 & echo $! >/tmp/sleep; wait) | "
-               f"nc -l -p {STREAM_PORT} | sha256sum >/tmp/sum & sleep 0.3")
+               f"nc -l -p {STREAM_PORT} | sha256sum >/tmp/sum &")
+        vm.wait_listener(STREAM_PORT, "nc")
         self._sender = topo.wire.spawn(
             "stream", [sys.executable, "-c", SENDER, vm.address, STREAM_PORT], self._log)
         wait_for(lambda: self._sender.require_alive() and "connected" in self._log.read_text(),

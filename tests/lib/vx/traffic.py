@@ -18,7 +18,8 @@ def _wait_size(vm, size, path="/tmp/got"):
 
 def _receive_file(vm, path="/tmp/got", port=9001):
     # Its input must stay open: nc ends as soon as the other side has nothing to say.
-    vm.run(f"rm -f {path}; sleep 60 | nc -l -p {port} >{path} & sleep 0.3")
+    vm.run(f"rm -f {path}; sleep 60 | nc -l -p {port} >{path} &")
+    vm.wait_listener(port, "nc")
 
 
 def send_file(topo, vm, source, path="/tmp/got", port=9001):
@@ -50,7 +51,7 @@ def carry_file(topo, a, b, size=4 << 20):
 
 def ping(vm, address, size=56, interval=0.2):
     """Three echo requests from a guest with so many bytes of payload: all are answered."""
-    status, output = vm.call(f"ping -i {interval} -c 3 -s {size} -w 6 {address}")
+    status, output = vm.call(f"ping -i {interval} -c 3 -s {size} -w 15 {address}")
     assert status == 0 and "3 packets received" in output, output
 
 
