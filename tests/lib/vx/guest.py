@@ -378,4 +378,4 @@ class Guest:
         command = f"iperf3 -J -c {address} -p {port} -t {seconds}"
         command += f" -u -b {udp_mbit}M -l 1200" if udp_mbit else ""
         command += " -R" if reverse else ""
-        return iperf_report(self.call(command, seconds + 20)[1])
+        return iperf_report(lambda: self.call(command, seconds + 20)[1])

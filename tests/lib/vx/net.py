@@ -112,12 +112,20 @@ class Namespace(Closing):
         argv = ["iperf3", "-J", "-c", address, "-p", port, "-t", seconds]
         argv += ["-u", "-b", f"{udp_mbit}M", "-l", "1200"] if udp_mbit else []
         argv += ["-R"] if reverse else []
-        done = self.run(*argv, check=False, timeout=(seconds + 20) * base.patience())
-        return iperf_report(done.stdout)
+        return iperf_report(lambda: self.run(*argv, check=False, timeout=(seconds + 20) *
+                                             base.patience()).stdout)
 
 
-def iperf_report(text):
-    """`end` of iperf3's JSON, or an error that quotes what iperf3 said."""
+def iperf_report(run):
+    """`end` of iperf3's JSON, or an error that quotes what iperf3 said.
+
+    run  one run as client; what it prints. Once more while the server has not noticed yet that the
+         one before has ended: it serves one at a time.
+    """
+    def served():
+        text = run()
+        return None if "the server is busy" in text else text
+    text = wait_for(served, 10, "iperf3 server that is not busy", every=0.2)
     start = text.find("{")
     try:
         report = json.loads(text[start:])
