@@ -2,8 +2,6 @@
 /* The hot half of forwarding. Read forward.h first, and forward_run.h. */
 #include "forward_run.h"
 
-#define FWD_FEW 8u /* frames: a burst for which latency counts */
-
 /* Flags that decide whether a buffer of a packed ring is one plain descriptor */
 #define FWD_PACKED_PLAIN (VHOST_DESC_KIND | VHOST_PACKED_BITS)
 
@@ -27,19 +25,20 @@ static always_inline bool fwd_now_merge(struct fwd_now *now, uint64_t w0, uint64
 	if (!run->packed) {
 		run->rx = vhost_split_load(run->vq, run->map);
 		now->next = run->rx.next;
-		now->end = run->rx.end;
+		now->end = run->keep ? now->next : run->rx.end;
 	}
 	*ret_empty = result == FWD_MERGE_EMPTY;
 	return result != FWD_MERGE_SLOW;
 }
 
 /* The open ring has no buffer for a frame. */
-static cold_noinline void fwd_drop_no_buffer(struct fwd *f, const struct vhost_vq *vq)
+static cold_noinline void fwd_drop_no_buffer(struct fwd *f, struct vhost_vq *vq)
 {
 	for (uint32_t i = 0; i < f->n_open; i++) {
 		if (f->open[i] == vq)
 			fwd_drop_to(f->open_ports[i], vq, PORT_TO_NO_BUFFER);
 	}
+	fwd_crowd_lost(vq);
 }
 
 /* Nothing is known to be available. Returns whether there is something after all. */
@@ -49,7 +48,10 @@ static always_inline bool fwd_now_more(struct fwd_now *now)
 
 	run->rx.next = now->next;
 	vhost_split_store(run->vq, &run->rx);
-	now->end += vhost_split_avail(run->vq, run->map, 1);
+	if (unlikely(run->keep))
+		now->end += fwd_crowd_spares(run->vq, run->map, run->keep);
+	else
+		now->end += vhost_split_avail(run->vq, run->map, 1);
 	return now->next != now->end;
 }
 
@@ -69,8 +71,13 @@ static always_inline uint8_t *fwd_now_buffer(struct fwd_now *now, uint32_t len, 
 	*ret_empty = false;
 	if (run->packed) {
 		struct vhost_vq *vq = run->vq;
-		uint64_t word = vhost_packed_word(run->map, vq->last_avail);
+		uint64_t word;
 
+		if (unlikely(run->keep) && !fwd_crowd_spares(vq, run->map, run->keep)) {
+			*ret_empty = true;
+			return NULL;
+		}
+		word = vhost_packed_word(run->map, vq->last_avail);
 		if (unlikely((vhost_packed_flags(word) & FWD_PACKED_PLAIN) !=
 		                     (vq->avail_bits | VRING_DESC_F_WRITE) ||
 		             (uint32_t)word < len)) {
@@ -408,11 +415,17 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 		vhost_split_no_kicks(vq, map);
 	if (unlikely(!map->enabled))
 		return fwd_discard(f, src, map);
+	f->credit = &src->credit;
 	if ((map->packed ? src->few && vhost_packed_is_last(vq, map) : n == 1) &&
 	    fwd_lone_frame(f, src, map))
 		return 1;
-	if (map->packed)
+	if (map->packed) {
+		f->burst = 0;
+		f->packed = vq;
+		f->packed_map = map;
 		return fwd_packed_burst(f, src, map);
+	}
+	f->burst = n;
 	return fwd_split_burst(f, src, map, n);
 }
 
@@ -489,6 +502,8 @@ uint32_t fwd_from_nic(struct fwd *f, struct fwd_nic_source *src)
 	if (!n)
 		return 0;
 	f->work = 0;
+	f->credit = &src->credit;
+	f->burst = n;
 	for (uint32_t i = 0; i < n; i++) {
 		if (unlikely(f->work >= FWD_WORK)) {
 			xsk_ring_cons__cancel(&src->q->rx, n - i);

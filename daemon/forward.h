@@ -70,6 +70,12 @@ struct nic_counters {
 };
 static_assert(offsetof(struct nic_counters, tx_frames) == CACHE_LINE, "receive outgrew its line");
 
+/* What a source may send to rings that are crowded, see forward_crowd.h. Starts as 0. */
+struct fwd_credit {
+	uint64_t since_ns; /* CLOCK_MONOTONIC; grows from then on */
+	uint32_t frames;
+};
+
 /* A guest's transmit ring, as its worker sees it. */
 struct fwd_guest_source {
 	struct port *port;
@@ -81,6 +87,7 @@ struct fwd_guest_source {
 	bool few;            /* its last burst was short: see fwd_warm() */
 	uint32_t blocked_at; /* frames that its nic queue had been given at blocked_since_ns */
 	const void *warm;    /* where the ring to which its last frame went is read next */
+	struct fwd_credit credit;
 };
 
 /* A nic queue's receive side. */
@@ -88,6 +95,7 @@ struct fwd_nic_source {
 	struct nic *nic;
 	struct xsk_queue *q;
 	struct nic_counters *counters;
+	struct fwd_credit credit;
 };
 
 /* What one worker needs to forward. Nobody else touches it. */
@@ -95,8 +103,14 @@ struct fwd {
 	uint32_t worker; /* its number */
 	uint32_t tag;    /* worker + 1: never 0 */
 	uint32_t n_workers;
-	bool blocked;       /* a source waits for a nic: do not sleep for long */
-	uint32_t work;      /* that slow frames of this burst cost, see FWD_WORK */
+	bool blocked;  /* a source waits for a nic: do not sleep for long */
+	uint32_t work; /* that slow frames of this burst cost, see FWD_WORK */
+	/* The source at hand, for forward_crowd.c */
+	uint32_t burst;          /* frames in it; 0: to be counted in @packed */
+	struct vhost_vq *packed; /* its ring, ... */
+	const struct vhost_vq_map *packed_map;
+	struct fwd_credit *credit;
+	struct fwd_credit others_credit; /* of sources that have none of their own */
 	bool fault;         /* a ring was given up or waits; the worker tells the control thread */
 	bool uplink_shared; /* an open uplink belongs to several workers: flush after the burst */
 	uint32_t n_open;

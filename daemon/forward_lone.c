@@ -56,8 +56,8 @@ bool fwd_lone_frame(struct fwd *f, struct fwd_guest_source *src, const struct vh
 	if (!rx)
 		return false;
 	rx_map = rx->open_map;
-	if (!fwd_is_fast_ring(rx_map) || !fwd_plain_buffer(rx, rx_map, VRING_DESC_F_WRITE, &room) ||
-	    room.len < from.len)
+	if (rx->crowd || !fwd_is_fast_ring(rx_map) ||
+	    !fwd_plain_buffer(rx, rx_map, VRING_DESC_F_WRITE, &room) || room.len < from.len)
 		return false;
 	dst = vhost_mem_gpa(rx_map->mem, &rx->hint, room.gpa, from.len);
 	if (!dst)

@@ -5,6 +5,7 @@
 
 #include "flow.h"
 #include "forward.h"
+#include "forward_crowd.h"
 #include "frame_copy.h"
 #include "spin.h"
 #include "vhost_pair.h"

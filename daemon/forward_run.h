@@ -33,6 +33,7 @@ struct fwd_run {
 	uint32_t max_frame;
 	uint32_t frames, bytes;
 	bool packed;
+	uint16_t keep; /* buffers of a crowded ring that must be left; then rx.end shows none */
 };
 
 #define FWD_LOT_BITS   5

@@ -162,6 +162,21 @@ static uint32_t fwd_max_segs(const struct vhost_vq_map *map)
 
 /* ---- to a guest ----------------------------------------------------------------------------- */
 
+/* No buffer for a frame */
+static void fwd_lose(struct port *port, struct vhost_vq *vq)
+{
+	fwd_drop_to(port, vq, PORT_TO_NO_BUFFER);
+	fwd_crowd_lost(vq);
+}
+
+/* May a frame have one of the buffers that are left? */
+static bool fwd_may_take(struct fwd *f, struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	uint32_t keep = fwd_crowd_keep(f, vq, true);
+
+	return !keep || fwd_crowd_spares(vq, map, keep);
+}
+
 /*
  * Take receive buffers until @need bytes fit, into f->bufs and @room. Returns their number, or 0
  * with nothing taken: dropped and counted; perhaps the ring was given up.
@@ -186,7 +201,7 @@ static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq
 			return 0;
 		}
 		if (fault == VHOST_VQ_EMPTY) {
-			fwd_drop_to(port, vq, PORT_TO_NO_BUFFER);
+			fwd_lose(port, vq);
 			return 0;
 		}
 		if (fault == VHOST_VQ_OK && !n && room->total < map->hdr_len)
@@ -242,6 +257,10 @@ static void fwd_to_guest(struct fwd *f, struct port *port, const struct fwd_fram
 		return;
 	}
 	map = vq->open_map;
+	if (!fwd_may_take(f, vq, map)) {
+		fwd_lose(port, vq);
+		return;
+	}
 	room.max = fwd_max_segs(map);
 	n = fwd_gather(f, port, vq, map, frame->len + map->hdr_len, &room);
 	f->work += 1 + room.n + frame->len / 256;
@@ -567,6 +586,8 @@ uint32_t fwd_from_tap(struct fwd *f, struct nic *nic, struct group_tap *tap,
 	uint64_t bytes = 0;
 	uint32_t n = 0;
 
+	f->credit = &f->others_credit;
+	f->burst = FWD_BURST; /* there is no telling */
 	while (n < FWD_BURST && group_tap_peek(tap, &g)) {
 		n++;
 		bytes += g.len;
@@ -600,6 +621,8 @@ void fwd_announce(struct fwd *f, struct fwd_guest_source *src, uint64_t mac)
 	};
 	struct fwd_frame frame;
 
+	f->credit = &f->others_credit;
+	f->burst = 1;
 	for (uint32_t i = 0; i < 6; i++)
 		rarp[6 + i] = rarp[22 + i] = rarp[32 + i] = (uint8_t)(mac >> 8 * i);
 	fwd_frame_of_bytes(f, rarp, sizeof(rarp), &frame);

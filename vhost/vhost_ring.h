@@ -77,6 +77,22 @@ static inline void vhost_ring_done(struct vhost_vq *vq, const struct vhost_vq_ma
 		vhost_split_take(vq, map, buf.id, len);
 }
 
+/**
+ * vhost_ring_has() - are there more than @n buffers?
+ * @n: less than the ring's size
+ *
+ * Packed: slots, of which a buffer may take several.
+ */
+static inline bool vhost_ring_has(struct vhost_vq *vq, const struct vhost_vq_map *map, uint32_t n)
+{
+	uint16_t slot = vq->last_avail, bits = vq->avail_bits;
+
+	if (!map->packed)
+		return vhost_split_avail(vq, map, n + 1) > n;
+	vhost_packed_step(map, &slot, &bits, n);
+	return (vhost_packed_flags(vhost_packed_word(map, slot)) & VHOST_PACKED_BITS) == bits;
+}
+
 /** vhost_ring_is_dirty() - were buffers completed that are not published? */
 static always_inline bool vhost_ring_is_dirty(const struct vhost_vq *vq,
                                               const struct vhost_vq_map *map)

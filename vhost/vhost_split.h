@@ -160,11 +160,15 @@ static always_inline void vhost_split_publish(struct vhost_vq *vq, const struct 
 static always_inline void vhost_split_notify(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
 	uint16_t seen = ring_load_acquire16(&map->avail->idx);
+	uint16_t n = (uint16_t)(seen - vq->last_avail), most;
 	uint16_t old = vq->used_pub, now = vq->used_idx;
 	bool want;
 
-	if ((uint16_t)(seen - vq->last_avail) <= map->size)
+	if (n <= map->size) {
 		vq->avail_seen = seen;
+		most = (uint16_t)(n + (uint16_t)(now - old)); /* before the burst */
+		vq->most = most > vq->most ? most : vq->most;
+	}
 	vq->used_pub = now;
 	if (map->event_idx) {
 		uint16_t event = ring_load_relaxed16(&map->avail->ring[map->size]);

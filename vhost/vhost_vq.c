@@ -419,6 +419,8 @@ static void set_positions(struct vhost_dev *dev, struct vhost_vq *vq,
 	else
 		set_positions_split(dev, vq, map);
 	vq->notify_on = false;
+	vq->crowd = 0;
+	vq->most = 0;
 	vq->hint = (struct vhost_mem_hint){0};
 	vq->hint_serial = 0;
 	vq->n_wants = 0;

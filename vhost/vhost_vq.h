@@ -87,6 +87,14 @@ static always_inline struct vhost_desc vhost_desc_of(uint64_t lo, uint64_t hi, b
 	return d;
 }
 
+/* A receive ring that cannot take all that is sent to it; bits. See forward_crowd.h. */
+enum vhost_vq_crowd {
+	VHOST_VQ_LOST = 1,    /* there was no buffer for a frame */
+	VHOST_VQ_WATCHED = 2, /* will that happen again? */
+	VHOST_VQ_CROWDED = 4, /* it does */
+	VHOST_VQ_SPARED = 8,  /* there were more buffers than had to be left free */
+};
+
 #define VHOST_VQ_MAX_WANTS 64
 
 /* An address that a ring waits for. */
@@ -159,6 +167,8 @@ struct vhost_vq {
 	uint16_t used_bits;                  /* packed: AVAIL and USED of a buffer used this lap */
 	uint16_t first_slot;                 /* packed: where first_used belongs */
 	bool notify_on;                      /* guest's kicks are wanted (worker asleep) */
+	uint8_t crowd;                       /* receive ring: enum vhost_vq_crowd, daemon's */
+	uint16_t most;                       /* buffers free at a time, as far as was seen */
 	struct vhost_mem_hint hint;          /* of descriptors' addresses */
 	uint64_t hint_serial;                /* of the map that hint belongs to */
 	const struct vhost_vq_map *open_map; /* receive ring: its map while lock is held */
@@ -177,6 +187,7 @@ struct vhost_vq {
 	uint32_t n_wants;                           /* worker: addresses listed so far */
 	uint64_t ahead_serial; /* worker: map and position of its last vhost_ring_look_ahead() */
 	uint16_t ahead_from;
+	uint64_t crowd_ns; /* holder of lock: since when crowd says what it says */
 	struct vhost_want wants[VHOST_VQ_MAX_WANTS];
 
 	/* Control thread only */

@@ -37,6 +37,17 @@ struct tally {
 	uint64_t frames, bytes, drops;
 };
 
+uint16_t __wrap_fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq, bool one);
+
+/* The linker puts this in its place: rings that are full are no less for those who filled them. */
+uint16_t __wrap_fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq, bool one)
+{
+	(void)f;
+	(void)vq;
+	(void)one;
+	return 0;
+}
+
 static struct fake_path *many_new(enum conf_nic_mode mode, uint32_t n_workers)
 {
 	struct fake_path *fp = fp_new(mode, NULL);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "clock.h"
+#include "forward_crowd.h"
+
+/* A frame each 32 us: what the slowest guests take, shared by some. */
+#define FWD_CREDIT_NS  32768u
+#define FWD_CREDIT_MAX 32u
+
+static bool fwd_credit_take(struct fwd_credit *c, uint64_t now, uint32_t n)
+{
+	uint64_t grown = (now - c->since_ns) / FWD_CREDIT_NS;
+
+	if (grown >= FWD_CREDIT_MAX) {
+		c->frames = FWD_CREDIT_MAX;
+		c->since_ns = now;
+	} else {
+		c->frames = min_u32(c->frames + (uint32_t)grown, FWD_CREDIT_MAX);
+		c->since_ns += grown * FWD_CREDIT_NS;
+	}
+	if (c->frames < n)
+		return false;
+	c->frames -= n;
+	return true;
+}
+
+/* Is a ring that lost frames crowded? And is what it keeps too much? */
+static bool fwd_crowd_look(struct vhost_vq *vq, uint64_t now)
+{
+	bool crowded = vq->crowd & VHOST_VQ_CROWDED, lost = vq->crowd & VHOST_VQ_LOST;
+
+	if (!crowded && !(vq->crowd & VHOST_VQ_WATCHED)) {
+		vq->crowd = VHOST_VQ_WATCHED;
+		vq->crowd_ns = now;
+	} else if (now - vq->crowd_ns >= (crowded ? FWD_CROWD_NS : FWD_WATCH_NS)) {
+		if (crowded && lost && !(vq->crowd & VHOST_VQ_SPARED))
+			vq->most /= 2;
+		vq->crowd = lost ? VHOST_VQ_CROWDED : 0;
+		vq->crowd_ns = now;
+	}
+	return vq->crowd & VHOST_VQ_CROWDED;
+}
+
+/* Frames of the burst at hand, or any number above FWD_FEW. Once per burst. */
+static uint32_t fwd_crowd_count(struct fwd *f)
+{
+	if (f->burst)
+		return f->burst;
+	f->burst = 1;
+	while (f->burst <= FWD_FEW && f->burst < f->packed_map->size &&
+	       vhost_ring_has(f->packed, f->packed_map, f->burst))
+		f->burst++;
+	return f->burst;
+}
+
+uint16_t fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq, bool one)
+{
+	uint64_t now = clock_now_ns();
+	uint32_t n = fwd_crowd_count(f);
+
+	if (!fwd_crowd_look(vq, now) ||
+	    (n <= FWD_FEW && fwd_credit_take(f->credit, now, one ? 1 : n)))
+		return 0;
+	return vq->most / FWD_CROWD_PART;
+}
+
+uint32_t fwd_crowd_spares(struct vhost_vq *vq, const struct vhost_vq_map *map, uint32_t keep)
+{
+	if (!vhost_ring_has(vq, map, keep))
+		return 0;
+	vq->crowd |= VHOST_VQ_SPARED;
+	return map->packed ? 1 : vhost_split_avail(vq, map, 1) - keep;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * forward_crowd.h - receive rings that cannot take all that is sent to them
+ *
+ * Theory of operation
+ * -------------------
+ * Who sends more than a guest takes finds its ring full, and whatever it frees is filled at once.
+ * So would be lost what anybody else sends to that guest, however little it is. Therefore a ring
+ * that has no buffer for a frame, and again a while later, is *crowded* until none was lost for a
+ * longer while. Of a crowded ring the last eighth is for those who send little: others leave it
+ * free. A ring that is short of buffers now and then is left alone.
+ *
+ * Who sends little: each source has a credit of a few frames, which grows with time. A short burst
+ * that is covered by the credit may use all of a crowded ring. That costs a look at the clock for
+ * each burst to a crowded ring; other rings cost nothing but one test where they are opened.
+ *
+ * An eighth of what? Not of the ring: some guests keep a few buffers in a large one. It is of the
+ * most buffers that were seen free at a time, which the accessors of vhost_split.h note in passing;
+ * packed rings have no index to tell, so it is looked whether an eighth of the ring is there. That
+ * may be long ago: a guest that is short of memory posts less. So if for as long as a ring may be
+ * crowded frames were lost and nobody who had to leave some buffers found more, half is assumed.
+ *
+ * All of this belongs to who has the ring open.
+ */
+#ifndef FORWARD_CROWD_H
+#define FORWARD_CROWD_H
+
+#include "forward.h"
+
+#define FWD_WATCH_NS   1000000ull  /* after a loss: if there is another one, the ring is crowded */
+#define FWD_CROWD_NS   10000000ull /* without a loss: then a ring is no longer crowded */
+#define FWD_CROWD_PART 8u          /* of its buffers, one is for those who send little */
+#define FWD_FEW        8u          /* frames: a burst for which latency counts */
+
+/** fwd_crowd_lost() - @vq has no buffer for a frame */
+static inline void fwd_crowd_lost(struct vhost_vq *vq)
+{
+	vq->crowd |= VHOST_VQ_LOST;
+}
+
+/** fwd_crowd_note() - before the frames of a burst: remember of a packed ring that it was full */
+static inline void fwd_crowd_note(struct vhost_vq *vq, const struct vhost_vq_map *map)
+{
+	if (unlikely(map->packed && !vq->most) &&
+	    vhost_ring_has(vq, map, map->size / FWD_CROWD_PART))
+		vq->most = (uint16_t)map->size;
+}
+
+/**
+ * fwd_crowd_keep() - how many buffers of an open ring must the source at hand leave?
+ * @one: for a single frame of its burst; false: for as many as there may be
+ *
+ * Return: 0: none
+ */
+uint16_t fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq, bool one);
+
+static always_inline uint16_t fwd_crowd_keep(struct fwd *f, struct vhost_vq *vq, bool one)
+{
+	return unlikely(vq->crowd) ? fwd_crowd_keep_slow(f, vq, one) : 0;
+}
+
+/**
+ * fwd_crowd_spares() - how many buffers has an open ring more than the @keep that must be left?
+ * Return: 0: none; packed: 1 for any number
+ */
+uint32_t fwd_crowd_spares(struct vhost_vq *vq, const struct vhost_vq_map *map, uint32_t keep);
+
+#endif
