@@ -90,14 +90,13 @@ def _cpu(axis, rows, _samples):
 
 def _ports(axis, rows, _samples):
     for backend, colour in BACKENDS.items():
-        for idle, style in ((False, "o-"), (True, "s--")):
+        for kind, style, label in (("", "o-", "all active"), ("-idle", "s--", "2 active")):
             points = [(int(n), 1000 / r["backends"][backend]["shown"])
-                      for n, is_idle, r in ((*re.match(r"ports-(\d+)(-idle)?", r["scenario"]).groups(), r)
-                                            for r in rows)
-                      if backend in r["backends"] and (bool(is_idle) == idle or n == "2")]
+                      for n, its, r in ((*re.match(r"ports-(\d+)(.*)", r["scenario"]).groups(), r)
+                                        for r in rows)
+                      if backend in r["backends"] and (its == kind or (n == "2" and not its))]
             if len(points) > 1:
-                axis.plot(*zip(*points), style, color=colour,
-                          label=f"{backend}, {'2 active' if idle else 'all active'}")
+                axis.plot(*zip(*points), style, color=colour, label=f"{backend}, {label}")
     numbers = sorted({int(re.match(r"ports-(\d+)", r["scenario"])[1]) for r in rows})
     axis.set_xscale("log")
     axis.set_xticks(numbers, map(str, numbers))
