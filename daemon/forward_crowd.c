@@ -32,7 +32,7 @@ static bool fwd_crowd_look(struct vhost_vq *vq, uint64_t now)
 		vq->crowd = VHOST_VQ_WATCHED;
 		vq->crowd_ns = now;
 	} else if (now - vq->crowd_ns >= (crowded ? FWD_CROWD_NS : FWD_WATCH_NS)) {
-		if (crowded && lost && !(vq->crowd & VHOST_VQ_SPARED))
+		if ((vq->crowd & (VHOST_VQ_KEPT | VHOST_VQ_SPARED)) == VHOST_VQ_KEPT)
 			vq->most /= 2;
 		vq->crowd = lost ? VHOST_VQ_CROWDED : 0;
 		vq->crowd_ns = now;
@@ -52,14 +52,38 @@ static uint32_t fwd_crowd_count(struct fwd *f)
 	return f->burst;
 }
 
+/* The source at hand sends little. */
+static void fwd_crowd_remember(struct vhost_vq *vq, const struct fwd_credit *source, uint64_t now)
+{
+	if (vq->little[0].who != source) {
+		vq->little[1] = vq->little[0];
+		vq->little[0].who = source;
+	}
+	vq->little[0].ns = now;
+}
+
+/* Did anybody but the source at hand send little lately? */
+static bool fwd_crowd_has_others(const struct vhost_vq *vq, const struct fwd_credit *source,
+                                 uint64_t now)
+{
+	uint32_t i = vq->little[0].who == source;
+
+	return vq->little[i].who && now - vq->little[i].ns < FWD_LITTLE_NS;
+}
+
 uint16_t fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq, bool one)
 {
 	uint64_t now = clock_now_ns();
 	uint32_t n = fwd_crowd_count(f);
+	bool crowded = fwd_crowd_look(vq, now);
 
-	if (!fwd_crowd_look(vq, now) ||
-	    (n <= FWD_FEW && fwd_credit_take(f->credit, now, one ? 1 : n)))
+	if (n <= FWD_FEW && fwd_credit_take(f->credit, now, one ? 1 : n)) {
+		fwd_crowd_remember(vq, f->credit, now);
 		return 0;
+	}
+	if (!crowded || !fwd_crowd_has_others(vq, f->credit, now))
+		return 0;
+	vq->crowd |= VHOST_VQ_KEPT;
 	return vq->most / FWD_CROWD_PART;
 }
 

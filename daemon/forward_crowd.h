@@ -8,7 +8,8 @@
  * So would be lost what anybody else sends to that guest, however little it is. Therefore a ring
  * that has no buffer for a frame, and again a while later, is *crowded* until none was lost for a
  * longer while. Of a crowded ring the last eighth is for those who send little: others leave it
- * free. A ring that is short of buffers now and then is left alone.
+ * free, if there was anybody lately. A ring that is short of buffers now and then is left alone,
+ * and so is one that a single source fills.
  *
  * Who sends little: each source has a credit of a few frames, which grows with time. A short burst
  * that is covered by the credit may use all of a crowded ring. That costs a look at the clock for
@@ -17,8 +18,8 @@
  * An eighth of what? Not of the ring: some guests keep a few buffers in a large one. It is of the
  * most buffers that were seen free at a time, which the accessors of vhost_split.h note in passing;
  * packed rings have no index to tell, so it is looked whether an eighth of the ring is there. That
- * may be long ago: a guest that is short of memory posts less. So if for as long as a ring may be
- * crowded frames were lost and nobody who had to leave some buffers found more, half is assumed.
+ * may be long ago: a guest that is short of memory posts less. So if nobody who had to leave some
+ * buffers found more for FWD_CROWD_NS, half is assumed.
  *
  * All of this belongs to who has the ring open.
  */
@@ -29,8 +30,9 @@
 
 #define FWD_WATCH_NS   1000000ull  /* after a loss: if there is another one, the ring is crowded */
 #define FWD_CROWD_NS   10000000ull /* without a loss: then a ring is no longer crowded */
-#define FWD_CROWD_PART 8u          /* of its buffers, one is for those who send little */
-#define FWD_FEW        8u          /* frames: a burst for which latency counts */
+#define FWD_LITTLE_NS  4000000000ull /* since somebody sent little: nothing is left any more */
+#define FWD_CROWD_PART 8u            /* of its buffers, one is for those who send little */
+#define FWD_FEW        8u            /* frames: a burst for which latency counts */
 
 /** fwd_crowd_lost() - @vq has no buffer for a frame */
 static inline void fwd_crowd_lost(struct vhost_vq *vq)
@@ -41,7 +43,7 @@ static inline void fwd_crowd_lost(struct vhost_vq *vq)
 /** fwd_crowd_note() - before the frames of a burst: remember of a packed ring that it was full */
 static inline void fwd_crowd_note(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
-	if (unlikely(map->packed && !vq->most) &&
+	if (unlikely(map->packed && vq->most < map->size) &&
 	    vhost_ring_has(vq, map, map->size / FWD_CROWD_PART))
 		vq->most = (uint16_t)map->size;
 }

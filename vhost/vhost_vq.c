@@ -421,6 +421,7 @@ static void set_positions(struct vhost_dev *dev, struct vhost_vq *vq,
 	vq->notify_on = false;
 	vq->crowd = 0;
 	vq->most = 0;
+	vq->little[0].who = vq->little[1].who = NULL;
 	vq->hint = (struct vhost_mem_hint){0};
 	vq->hint_serial = 0;
 	vq->n_wants = 0;

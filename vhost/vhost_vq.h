@@ -92,7 +92,8 @@ enum vhost_vq_crowd {
 	VHOST_VQ_LOST = 1,    /* there was no buffer for a frame */
 	VHOST_VQ_WATCHED = 2, /* will that happen again? */
 	VHOST_VQ_CROWDED = 4, /* it does */
-	VHOST_VQ_SPARED = 8,  /* there were more buffers than had to be left free */
+	VHOST_VQ_KEPT = 8,    /* somebody had to leave some buffers free, */
+	VHOST_VQ_SPARED = 16, /* and there were more */
 };
 
 #define VHOST_VQ_MAX_WANTS 64
@@ -188,6 +189,10 @@ struct vhost_vq {
 	uint64_t ahead_serial; /* worker: map and position of its last vhost_ring_look_ahead() */
 	uint16_t ahead_from;
 	uint64_t crowd_ns; /* holder of lock: since when crowd says what it says */
+	struct {           /* likewise: the last two who sent little, and when; only compared */
+		const void *who;
+		uint64_t ns;
+	} little[2];
 	struct vhost_want wants[VHOST_VQ_MAX_WANTS];
 
 	/* Control thread only */

@@ -145,6 +145,27 @@ static void test_flood_leaves_some(void **state)
 	fp_free(s.fp);
 }
 
+/* Nobody else sends anything, or only long ago: there is nobody to leave buffers for. */
+static void test_flood_alone(void **state)
+{
+	struct scene s = quiet_scene(CONF_NIC_INTERNAL, 1600);
+
+	(void)state;
+	for (uint32_t i = 0; i < 5; i++) {
+		assert_int_equal(send_burst(&s, s.much, FLOOD), POSTED);
+		assert_int_equal(send_burst(&s, s.much, 1), 0); /* its own short bursts are none */
+		pass_ms(5);
+		post(&s, POSTED);
+	}
+	assert_int_equal(send_burst(&s, s.little, 1), 1);
+	assert_int_equal(send_burst(&s, s.much, FLOOD), POSTED - 1 - keep());
+	pass_ms(3990);
+	assert_int_equal(send_burst(&s, s.much, FLOOD), 0);
+	pass_ms(11);
+	assert_int_equal(send_burst(&s, s.much, FLOOD), keep());
+	fp_free(s.fp);
+}
+
 /* A loss now and then costs nobody anything. */
 static void test_one_loss_is_forgotten(void **state)
 {
@@ -171,7 +192,9 @@ static void test_credit(void **state)
 		struct scene s = crowded_scene(CONF_NIC_INTERNAL, 1600);
 		uint32_t n = 0;
 
-		s.to->rx.vq.most = 64 * FWD_CROWD_PART; /* without credit, nobody gets anything */
+		/* So much is left for others that without credit nobody gets anything. */
+		s.to->rx.vq.most = 64 * FWD_CROWD_PART;
+		send_burst(&s, &s.fp->ports[3], 1);
 		post(&s, 60);
 		for (uint32_t i = 0; i < 20; i++)
 			n += send_burst(&s, s.little, lengths[k]);
@@ -287,6 +310,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_first_flood_fills_the_ring),
 		cmocka_unit_test(test_flood_leaves_some),
+		cmocka_unit_test(test_flood_alone),
 		cmocka_unit_test(test_one_loss_is_forgotten),
 		cmocka_unit_test(test_credit),
 		cmocka_unit_test(test_ring_recovers),
