@@ -33,8 +33,8 @@ def test_traffic_and_layouts(lab):
     exercise(lab, a, b)
     assert net.tcp_mbit(a.iperf(b.address, seconds=1)) > FLOOR
     # So little that a receiver which gets no CPU for a while has room for it.
-    sent, lost = net.udp_result(a.iperf(b.address, seconds=1, udp_mbit=2))
-    assert sent > 0.5 and lost < 5
+    sent, lost = net.udp_result(a.iperf(b.address, seconds=1, udp_mbit=1))
+    assert sent > 0.3 and lost < 5
     assert {layout for layout, _ in started(lab, 0)} == {"packed"}
     assert {layout for layout, _ in started(lab, 1)} == {"split"}
 

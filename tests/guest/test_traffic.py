@@ -208,9 +208,9 @@ def test_udp(lab):
     a, b = lab.vms
     # So little that a receiver which gets no CPU for a while has room for it.
     for client, address in ((a, WIRE), (lab.wire, a.address), (a, b.address), (b, a.address)):
-        sent, lost = net.udp_result(client.iperf(address, udp_mbit=2))
+        sent, lost = net.udp_result(client.iperf(address, udp_mbit=1))
         print(f"{client.name} -> {address}: {sent:.1f} Mbit/s sent, {lost:.2f} % lost")
-        assert sent > 0.5 and lost < 5  # how much an emulated guest can send depends on the machine
+        assert sent > 0.3 and lost < 5  # how much an emulated guest can send depends on the machine
 
 
 def test_host_tcp_beside_the_guests(lab):
