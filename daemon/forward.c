@@ -415,17 +415,18 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 		vhost_split_no_kicks(vq, map);
 	if (unlikely(!map->enabled))
 		return fwd_discard(f, src, map);
-	f->credit = &src->credit;
 	if ((map->packed ? src->few && vhost_packed_is_last(vq, map) : n == 1) &&
 	    fwd_lone_frame(f, src, map))
 		return 1;
 	if (map->packed) {
-		f->burst = 0;
+		fwd_crowd_source(f, &src->credit, 0);
 		f->packed = vq;
 		f->packed_map = map;
-		return fwd_packed_burst(f, src, map);
+		n = fwd_packed_burst(f, src, map);
+		fwd_crowd_end(f, n);
+		return n;
 	}
-	f->burst = n;
+	fwd_crowd_source(f, &src->credit, n);
 	return fwd_split_burst(f, src, map, n);
 }
 
@@ -502,8 +503,7 @@ uint32_t fwd_from_nic(struct fwd *f, struct fwd_nic_source *src)
 	if (!n)
 		return 0;
 	f->work = 0;
-	f->credit = &src->credit;
-	f->burst = n;
+	fwd_crowd_source(f, &src->credit, n);
 	for (uint32_t i = 0; i < n; i++) {
 		if (unlikely(f->work >= FWD_WORK)) {
 			xsk_ring_cons__cancel(&src->q->rx, n - i);

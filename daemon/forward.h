@@ -73,7 +73,7 @@ static_assert(offsetof(struct nic_counters, tx_frames) == CACHE_LINE, "receive o
 /* What a source may send to rings that are crowded, see forward_crowd.h. Starts as 0. */
 struct fwd_credit {
 	uint64_t since_ns; /* CLOCK_MONOTONIC; grows from then on */
-	uint32_t frames;
+	int32_t frames;    /* below 0: taken beyond what was paid for */
 };
 
 /* A guest's transmit ring, as its worker sees it. */
@@ -107,6 +107,7 @@ struct fwd {
 	uint32_t work; /* that slow frames of this burst cost, see FWD_WORK */
 	/* The source at hand, for forward_crowd.c */
 	uint32_t burst;          /* frames in it; 0: to be counted in @packed */
+	bool paid;               /* its burst is short, and was taken from its credit */
 	struct vhost_vq *packed; /* its ring, ... */
 	const struct vhost_vq_map *packed_map;
 	struct fwd_credit *credit;

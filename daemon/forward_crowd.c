@@ -4,23 +4,29 @@
 
 /* A frame each 32 us: what the slowest guests take, shared by some. */
 #define FWD_CREDIT_NS  32768u
-#define FWD_CREDIT_MAX 32u
+#define FWD_CREDIT_MAX 32
 
 static bool fwd_credit_take(struct fwd_credit *c, uint64_t now, uint32_t n)
 {
 	uint64_t grown = (now - c->since_ns) / FWD_CREDIT_NS;
+	int64_t frames = c->frames + (int64_t)grown;
 
-	if (grown >= FWD_CREDIT_MAX) {
+	if (frames >= FWD_CREDIT_MAX) {
 		c->frames = FWD_CREDIT_MAX;
 		c->since_ns = now;
 	} else {
-		c->frames = min_u32(c->frames + (uint32_t)grown, FWD_CREDIT_MAX);
+		c->frames = (int32_t)frames;
 		c->since_ns += grown * FWD_CREDIT_NS;
 	}
-	if (c->frames < n)
+	if (c->frames < (int32_t)n)
 		return false;
-	c->frames -= n;
+	c->frames -= (int32_t)n;
 	return true;
+}
+
+void fwd_crowd_owe(struct fwd *f, uint32_t n)
+{
+	f->credit->frames -= (int32_t)n;
 }
 
 /* Is a ring that lost frames crowded? And is what it keeps too much? */
@@ -71,20 +77,22 @@ static bool fwd_crowd_has_others(const struct vhost_vq *vq, const struct fwd_cre
 	return vq->little[i].who && now - vq->little[i].ns < FWD_LITTLE_NS;
 }
 
-uint16_t fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq, bool one)
+uint16_t fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq)
 {
 	uint64_t now = clock_now_ns();
 	uint32_t n = fwd_crowd_count(f);
 	bool crowded = fwd_crowd_look(vq, now);
 
-	if (n <= FWD_FEW && fwd_credit_take(f->credit, now, one ? 1 : n)) {
+	f->paid = f->paid || (n <= FWD_FEW && fwd_credit_take(f->credit, now, n));
+	if (f->paid) {
 		fwd_crowd_remember(vq, f->credit, now);
 		return 0;
 	}
 	if (!crowded || !fwd_crowd_has_others(vq, f->credit, now))
 		return 0;
 	vq->crowd |= VHOST_VQ_KEPT;
-	return vq->most / FWD_CROWD_PART;
+	/* What a guest posts during a burst may have been counted twice. */
+	return (uint16_t)(min_u32(vq->most, vq->open_map->size) / FWD_CROWD_PART);
 }
 
 uint32_t fwd_crowd_spares(struct vhost_vq *vq, const struct vhost_vq_map *map, uint32_t keep)

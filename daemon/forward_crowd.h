@@ -49,16 +49,37 @@ static inline void fwd_crowd_note(struct vhost_vq *vq, const struct vhost_vq_map
 }
 
 /**
- * fwd_crowd_keep() - how many buffers of an open ring must the source at hand leave?
- * @one: for a single frame of its burst; false: for as many as there may be
- *
- * Return: 0: none
+ * fwd_crowd_source() - a burst begins
+ * @credit: of its source
+ * @n: its frames; 0: fwd->packed tells
  */
-uint16_t fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq, bool one);
-
-static always_inline uint16_t fwd_crowd_keep(struct fwd *f, struct vhost_vq *vq, bool one)
+static always_inline void fwd_crowd_source(struct fwd *f, struct fwd_credit *credit, uint32_t n)
 {
-	return unlikely(vq->crowd) ? fwd_crowd_keep_slow(f, vq, one) : 0;
+	f->credit = credit;
+	f->burst = n;
+	f->paid = false;
+}
+
+/** fwd_crowd_end() - @n frames were taken from a packed ring; the guest may have added to them */
+void fwd_crowd_owe(struct fwd *f, uint32_t n);
+
+static always_inline void fwd_crowd_end(struct fwd *f, uint32_t n)
+{
+	if (unlikely(f->paid) && n > f->burst)
+		fwd_crowd_owe(f, n - f->burst);
+}
+
+/**
+ * fwd_crowd_keep() - how many buffers of an open ring must the source at hand leave?
+ *
+ * A short burst is paid for once, to however many rings it goes.
+ * Return: 0: none; less than the ring's size
+ */
+uint16_t fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq);
+
+static always_inline uint16_t fwd_crowd_keep(struct fwd *f, struct vhost_vq *vq)
+{
+	return unlikely(vq->crowd) ? fwd_crowd_keep_slow(f, vq) : 0;
 }
 
 /**

@@ -172,8 +172,10 @@ static void fwd_lose(struct port *port, struct vhost_vq *vq)
 /* May a frame have one of the buffers that are left? */
 static bool fwd_may_take(struct fwd *f, struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
-	uint32_t keep = fwd_crowd_keep(f, vq, true);
+	uint32_t keep;
 
+	fwd_crowd_note(vq, map);
+	keep = fwd_crowd_keep(f, vq);
 	return !keep || fwd_crowd_spares(vq, map, keep);
 }
 
@@ -586,8 +588,7 @@ uint32_t fwd_from_tap(struct fwd *f, struct nic *nic, struct group_tap *tap,
 	uint64_t bytes = 0;
 	uint32_t n = 0;
 
-	f->credit = &f->others_credit;
-	f->burst = FWD_BURST; /* there is no telling */
+	fwd_crowd_source(f, &f->others_credit, FWD_BURST); /* there is no telling how many */
 	while (n < FWD_BURST && group_tap_peek(tap, &g)) {
 		n++;
 		bytes += g.len;
@@ -621,8 +622,7 @@ void fwd_announce(struct fwd *f, struct fwd_guest_source *src, uint64_t mac)
 	};
 	struct fwd_frame frame;
 
-	f->credit = &f->others_credit;
-	f->burst = 1;
+	fwd_crowd_source(f, &f->others_credit, 1);
 	for (uint32_t i = 0; i < 6; i++)
 		rarp[6 + i] = rarp[22 + i] = rarp[32 + i] = (uint8_t)(mac >> 8 * i);
 	fwd_frame_of_bytes(f, rarp, sizeof(rarp), &frame);

@@ -182,6 +182,15 @@ static void test_one_loss_is_forgotten(void **state)
 	fp_free(s.fp);
 }
 
+/* A burst whose buffers are posted again. */
+static uint32_t send_and_post(const struct scene *s, struct fp_port *from, uint32_t n)
+{
+	uint32_t arrived = send_burst(s, from, n);
+
+	post(s, arrived);
+	return arrived;
+}
+
 /* Short bursts, one after the other, are a flood, too. */
 static void test_credit(void **state)
 {
@@ -192,19 +201,90 @@ static void test_credit(void **state)
 		struct scene s = crowded_scene(CONF_NIC_INTERNAL, 1600);
 		uint32_t n = 0;
 
-		/* So much is left for others that without credit nobody gets anything. */
-		s.to->rx.vq.most = 64 * FWD_CROWD_PART;
 		send_burst(&s, &s.fp->ports[3], 1);
-		post(&s, 60);
+		post(&s, keep() - 2); /* always: without credit, nobody gets anything */
 		for (uint32_t i = 0; i < 20; i++)
-			n += send_burst(&s, s.little, lengths[k]);
+			n += send_and_post(&s, s.little, lengths[k]);
 		assert_int_equal(n, lengths[k] == 1 ? 20 : CREDIT);
 		pass_ms(1); /* the time of 30 frames */
 		for (uint32_t i = 0; i < 20; i++)
-			n += send_burst(&s, s.little, lengths[k]);
+			n += send_and_post(&s, s.little, lengths[k]);
 		assert_in_range(n, lengths[k] == 1 ? 40 : CREDIT + 24, 60);
 		fp_free(s.fp);
 	}
+}
+
+/* Frames of which every other one takes the slow path are paid for once all the same. */
+static void test_credit_of_odd_shapes(void **state)
+{
+	struct scene s = crowded_scene(CONF_NIC_INTERNAL, 1600);
+
+	(void)state;
+	assert_int_equal(send_burst(&s, &s.fp->ports[3], 1), 0);
+	post(&s, keep() - 2);
+	for (uint32_t used = 0; used < CREDIT; used += FWD_FEW) {
+		for (uint32_t i = 0; i < FWD_FEW; i++) {
+			fp_frame(frame, 100, s.to->mac, s.little->mac, i);
+			fp_send_as(s.little, i % 2 ? FP_TABLE_OF_FOUR : FP_PLAIN, frame, 100);
+		}
+		assert_int_equal(fp_run(s.fp, s.little), FWD_FEW);
+		fp_expect_returned(s.little, FWD_FEW);
+		assert_int_equal(take(&s, 100), FWD_FEW);
+		post(&s, FWD_FEW);
+	}
+	assert_int_equal(send_burst(&s, s.little, 1), 0);
+	fp_free(s.fp);
+}
+
+/* The end of a long burst is no short burst; with packed rings that is known when it is over. */
+static void test_end_of_a_long_burst(void **state)
+{
+	struct scene s = crowded_scene(CONF_NIC_INTERNAL, 1600);
+	uint32_t n = 0;
+
+	(void)state;
+	post(&s, keep() - 2);
+	for (uint32_t round = 0; round < 4; round++) {
+		for (uint32_t i = 0; i < 65; i++) {
+			uint64_t dst = i < 60 ? 0x900000000012ull & ~FDB_GROUP_BIT : s.to->mac;
+
+			fp_frame(frame, 100, dst, s.much->mac, i);
+			fp_send(s.much, frame, 100);
+		}
+		assert_int_equal(fp_run(s.fp, s.much), 65);
+		fp_expect_returned(s.much, 65);
+		n += take(&s, 100);
+	}
+	assert_int_equal(n, fp_packed ? 5 : 0);
+	assert_int_equal(send_burst(&s, s.little, 5), 5);
+	fp_free(s.fp);
+}
+
+/* However many buffers a guest seems to have had: never more is left than an eighth of its ring. */
+static void test_part_of_the_ring(void **state)
+{
+	struct scene s = crowded_scene(CONF_NIC_INTERNAL, 1600);
+
+	(void)state;
+	s.to->rx.vq.most = UINT16_MAX;
+	post(&s, POSTED);
+	assert_int_equal(send_burst(&s, s.much, FLOOD),
+	                 POSTED - s.to->rx.map.size / FWD_CROWD_PART);
+	fp_free(s.fp);
+}
+
+/* A ring that only the slow path writes to, as while a guest migrates */
+static void test_slow_path(void **state)
+{
+	struct scene s = crowded_scene(CONF_NIC_INTERNAL, 1600);
+
+	(void)state;
+	if (fp_packed)
+		s.to->rx.vq.most = 0;
+	post(&s, POSTED);
+	assert_int_equal(send_to(&s, s.much, 0xffffffffffffull, FLOOD, 100), POSTED - keep());
+	assert_int_equal(send_to(&s, s.little, 0xffffffffffffull, 5, 100), 5);
+	fp_free(s.fp);
 }
 
 static void test_ring_recovers(void **state)
@@ -313,6 +393,10 @@ int main(void)
 		cmocka_unit_test(test_flood_alone),
 		cmocka_unit_test(test_one_loss_is_forgotten),
 		cmocka_unit_test(test_credit),
+		cmocka_unit_test(test_credit_of_odd_shapes),
+		cmocka_unit_test(test_end_of_a_long_burst),
+		cmocka_unit_test(test_part_of_the_ring),
+		cmocka_unit_test(test_slow_path),
 		cmocka_unit_test(test_ring_recovers),
 		cmocka_unit_test(test_fewer_buffers),
 		cmocka_unit_test(test_merged),

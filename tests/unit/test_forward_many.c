@@ -37,14 +37,13 @@ struct tally {
 	uint64_t frames, bytes, drops;
 };
 
-uint16_t __wrap_fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq, bool one);
+uint16_t __wrap_fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq);
 
 /* The linker puts this in its place: rings that are full are no less for those who filled them. */
-uint16_t __wrap_fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq, bool one)
+uint16_t __wrap_fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq)
 {
 	(void)f;
 	(void)vq;
-	(void)one;
 	return 0;
 }
 
