@@ -9,7 +9,7 @@
  * what was there before is put back. A file that already says what we would say is taken for the
  * rest of a process that was killed, and counts as free.
  *
- * The thread that holds and releases is one; cpu_latency_state() may be called from any.
+ * The thread that holds and releases is one; cpu_latency_get_state() may be called from any.
  */
 #ifndef CPU_LATENCY_H
 #define CPU_LATENCY_H

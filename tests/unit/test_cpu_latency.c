@@ -2,10 +2,12 @@
 /* test_cpu_latency.c - the limit of a CPU's wake-up latency, with a made-up sysfs */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -157,6 +159,46 @@ static void test_no_limit_wanted(void **state)
 	cpu_latency_close(&cl);
 }
 
+/* Only changes are written: a sleep that changes nothing costs no system call. */
+static void test_nothing_is_written_twice(void **state)
+{
+	struct cpu_latency cl;
+
+	(void)state;
+	put("0\n");
+	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), 0);
+	cpu_latency_hold(&cl);
+	put("7\n");
+	cpu_latency_hold(&cl);
+	expect("7");
+	cpu_latency_release(&cl);
+	put("7\n");
+	cpu_latency_release(&cl);
+	cpu_latency_close(&cl);
+	expect("7");
+}
+
+static void test_refused_write(void **state)
+{
+	struct rlimit limit, none;
+	struct cpu_latency cl;
+
+	(void)state;
+	put("0\n");
+	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	none = (struct rlimit){.rlim_max = limit.rlim_max};
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	cpu_latency_hold(&cl);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_FAILED);
+	assert_false(cpu_latency_is_open(&cl));
+	cpu_latency_hold(&cl);
+	cpu_latency_close(&cl);
+	expect("0");
+}
+
 static void test_no_file(void **state)
 {
 	struct cpu_latency cl;
@@ -180,6 +222,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_left_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stricter_one_is_left_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_limit_wanted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nothing_is_written_twice, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_file, setup, teardown),
 	};
 
