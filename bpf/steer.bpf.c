@@ -19,8 +19,8 @@
  *   steer_back  on the other device of miss: redirect. What comes out of it leaves by the nic.
  *
  * A frame for a guest while no socket is bound to its queue meets config.no_daemon: dropped, or
- * passed to the host. On a dedicated nic every frame counts as its port's; no metadata is written,
- * since the daemon knows the port from the nic.
+ * passed to the host. On a dedicated nic every frame is its port's; neither metadata nor counters
+ * of the port are written, since the daemon knows the port from the nic.
  *
  * Frames of another kind are never changed. A frame shorter than its Ethernet header is dropped.
  * Each frame increments exactly one verdict.
@@ -29,10 +29,10 @@
  * (0x88a8) belongs to no guest. Tags that the device strips before XDP are invisible here: rx VLAN
  * offload must be off for ports with a VLAN.
  *
- * Bounds contract: parse_eth() copies the Ethernet header and at most one tag to the stack and
- * reports the frame's address, VLAN id and whether it was long enough; no other function reads
- * packet memory. The copy goes through bpf_xdp_load_bytes() when the first buffer of a frame in
- * several buffers is shorter than the header.
+ * Bounds contract, steered nics: parse_eth() copies the Ethernet header and at most one tag to the
+ * stack and reports the frame's address, VLAN id and whether it was long enough; no other function
+ * reads packet memory. The copy goes through bpf_xdp_load_bytes() when the first buffer of a frame
+ * in several buffers is shorter than the header.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -199,22 +199,19 @@ static __always_inline void put_meta(struct xdp_md *ctx, __u32 port, __u16 flags
 	meta->port = port;
 }
 
-static __always_inline int has_socket(__u32 queue)
+/*
+ * Choose the AF_XDP socket of the frame's queue as where it goes when the program returns what this
+ * returns: XDP_REDIRECT, or XDP_DROP if there is none. The frame may still be changed.
+ */
+static __always_inline int to_socket(struct xdp_md *ctx)
 {
-	return bpf_map_lookup_elem(&xsks, &queue) != NULL;
+	return (int)bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_DROP);
 }
 
 static __always_inline int verdict(enum steer_verdict v, int action, __u64 len)
 {
 	count(&verdicts, v, len);
 	return action;
-}
-
-/* @action is the fate if the socket has gone in between. */
-static __always_inline int to_daemon(struct xdp_md *ctx, enum steer_verdict v, int action,
-                                     __u64 len)
-{
-	return verdict(v, (int)bpf_redirect_map(&xsks, ctx->rx_queue_index, (__u64)action), len);
 }
 
 static __always_inline int no_daemon(const struct steer_config *c, __u64 len)
@@ -235,30 +232,41 @@ static __always_inline int miss(const struct steer_config *c, __u64 len)
 static __always_inline int steer_dedicated(struct xdp_md *ctx, const struct steer_config *c,
                                            __u64 len)
 {
-	if (!has_socket(ctx->rx_queue_index))
+	int action;
+
+	/* Its bytes are left alone: their first line may be in no cache of this CPU. */
+	if (len < ETH_LEN)
+		return verdict(STEER_V_MALFORMED, XDP_DROP, len);
+	action = to_socket(ctx);
+	if (action != XDP_REDIRECT)
 		return no_daemon(c, len);
-	count(&port_stats, c->dedicated_port, len);
-	return to_daemon(ctx, STEER_V_GUEST, XDP_DROP, len);
+	return verdict(STEER_V_GUEST, action, len);
 }
 
 static __always_inline int steer_group(struct xdp_md *ctx, const struct steer_config *c,
                                        const struct eth_info *info, __u64 len)
 {
-	if (c->miss == STEER_PASS || !has_socket(ctx->rx_queue_index))
+	int action;
+
+	if (c->miss == STEER_PASS)
+		return miss(c, len);
+	action = to_socket(ctx);
+	if (action != XDP_REDIRECT)
 		return miss(c, len);
 	put_meta(ctx, 0, STEER_META_GROUP | (info->tagged ? STEER_META_TAGGED : 0));
-	return to_daemon(ctx, STEER_V_GROUP, XDP_DROP, len);
+	return verdict(STEER_V_GROUP, action, len);
 }
 
 static __always_inline int steer_frame(struct xdp_md *ctx, const struct steer_config *c, __u64 len)
 {
 	const struct steer_fdb_value *owner;
 	struct eth_info info = {};
+	int action;
 
-	if (parse_eth(ctx, &info) < 0)
-		return verdict(STEER_V_MALFORMED, XDP_DROP, len);
 	if (c->mode == STEER_MODE_DEDICATED)
 		return steer_dedicated(ctx, c, len);
+	if (parse_eth(ctx, &info) < 0)
+		return verdict(STEER_V_MALFORMED, XDP_DROP, len);
 	if (info.foreign)
 		return miss(c, len);
 	if (info.group)
@@ -266,11 +274,12 @@ static __always_inline int steer_frame(struct xdp_md *ctx, const struct steer_co
 	owner = bpf_map_lookup_elem(&fdb, &info.key);
 	if (!owner)
 		return miss(c, len);
-	if (!has_socket(ctx->rx_queue_index))
+	action = to_socket(ctx);
+	if (action != XDP_REDIRECT)
 		return no_daemon(c, len);
 	count(&port_stats, owner->port, len);
 	put_meta(ctx, owner->port, info.tagged ? STEER_META_TAGGED : 0);
-	return to_daemon(ctx, STEER_V_GUEST, XDP_DROP, len);
+	return verdict(STEER_V_GUEST, action, len);
 }
 
 SEC("xdp.frags")

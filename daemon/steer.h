@@ -70,6 +70,8 @@ int steer_bind_queue(struct steer *steer, uint32_t queue, int xsk_fd, enum steer
 
 /** steer_read_verdicts() - sums over CPUs, @ret has STEER_N_VERDICTS elements */
 int steer_read_verdicts(const struct steer *steer, struct steer_counter *ret);
+/** steer_read_port() - what was steered to a port; of a dedicated nic, all that its maps remember
+ */
 int steer_read_port(const struct steer *steer, uint32_t port, struct steer_counter *ret);
 
 const char *steer_verdict_name(enum steer_verdict verdict);

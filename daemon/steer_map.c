@@ -134,16 +134,26 @@ static int steer_id_cmp(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Then the verdicts tell all that there is to tell of its port, and the program counts no ports. */
+static bool steer_is_dedicated(const struct steer *steer)
+{
+	struct steer_config config;
+
+	return steer_get_config(steer, &config) == 0 && config.mode == STEER_MODE_DEDICATED;
+}
+
 /* Write ports that are new or have changed; a new port's counters start from zero. */
 static int steer_ports_add(struct steer *steer, const struct steer_port_entry *ports, uint32_t n)
 {
 	struct steer_counter *zero = calloc(steer->n_cpus, sizeof(*zero));
+	bool counted = !steer_is_dedicated(steer);
 	int err = zero ? 0 : -ENOMEM;
 
 	for (uint32_t i = 0; i < n && !err; i++) {
 		struct steer_port old;
 
-		if (bpf_map_update_elem(steer->maps[STEER_MAP_PORT_STATS], &ports[i].id, zero,
+		if (counted &&
+		    bpf_map_update_elem(steer->maps[STEER_MAP_PORT_STATS], &ports[i].id, zero,
 		                        BPF_NOEXIST) < 0 &&
 		    errno != EEXIST)
 			err = -errno;
@@ -196,7 +206,8 @@ static int steer_ports_sweep(struct steer *steer, const struct steer_port_entry 
 		ids[i] = ports[i].id;
 	qsort(ids, n, sizeof(*ids), steer_id_cmp);
 	err = steer_ids_sweep(steer->maps[STEER_MAP_PORTS], ids, n);
-	stats_err = steer_ids_sweep(steer->maps[STEER_MAP_PORT_STATS], ids, n);
+	stats_err = steer_ids_sweep(steer->maps[STEER_MAP_PORT_STATS], ids,
+	                            steer_is_dedicated(steer) ? 0 : n);
 	free(ids);
 	return err < 0 ? err : stats_err;
 }
@@ -317,10 +328,16 @@ int steer_read_verdicts(const struct steer *steer, struct steer_counter *ret)
 int steer_read_port(const struct steer *steer, uint32_t port, struct steer_counter *ret)
 {
 	struct steer_counter *values = malloc(steer->n_cpus * sizeof(*values));
-	int err = -ENOMEM;
+	struct steer_config config;
+	int err = values ? steer_get_config(steer, &config) : -ENOMEM;
 
-	if (values)
+	if (err == 0 && config.mode == STEER_MODE_STEERED)
 		err = steer_read_sum(steer, steer->maps[STEER_MAP_PORT_STATS], port, values, ret);
+	else if (err == 0 && port == config.dedicated_port)
+		err = steer_read_sum(steer, steer->maps[STEER_MAP_VERDICTS], STEER_V_GUEST, values,
+		                     ret);
+	else if (err == 0)
+		*ret = (struct steer_counter){0};
 	free(values);
 	return err;
 }

@@ -157,6 +157,37 @@ static void test_counters(void **state)
 	free(values);
 }
 
+/* One port has all: verdicts are its counters, and a second account would only cost. */
+static void test_dedicated(void **state)
+{
+	struct steer_counter *values = calloc(steer->n_cpus, sizeof(*values)), c;
+	struct steer_config config = {.mode = STEER_MODE_DEDICATED, .dedicated_port = 2};
+	struct steer_port_entry p[] = {port(1, "one"), port(2, "two")};
+	uint32_t v = STEER_V_GUEST, id;
+
+	(void)state;
+	set_and_expect(NULL, 0, p, 2);
+	assert_int_equal(steer_set_config(steer, &config), 0);
+	assert_int_equal(steer_set_table(steer, NULL, 0, p, 2), 0);
+	assert_int_equal(bpf_map_get_next_key(steer->maps[STEER_MAP_PORT_STATS], NULL, &id),
+	                 -ENOENT);
+	for (uint32_t cpu = 0; cpu < steer->n_cpus; cpu++)
+		values[cpu] = (struct steer_counter){.frames = 3, .bytes = 200};
+	assert_int_equal(bpf_map_update_elem(steer->maps[STEER_MAP_VERDICTS], &v, values, BPF_ANY),
+	                 0);
+	assert_int_equal(steer_read_port(steer, 2, &c), 0);
+	assert_int_equal(c.frames, 3 * steer->n_cpus);
+	assert_int_equal(c.bytes, 200 * steer->n_cpus);
+	assert_int_equal(steer_read_port(steer, 1, &c), 0);
+	assert_int_equal(c.frames, 0);
+	config.mode = STEER_MODE_STEERED;
+	assert_int_equal(steer_set_config(steer, &config), 0);
+	set_and_expect(NULL, 0, p, 2);
+	assert_int_equal(steer_read_port(steer, 2, &c), 0);
+	assert_int_equal(c.frames, 0);
+	free(values);
+}
+
 static void test_port_state(void **state)
 {
 	struct steer_port_entry p[] = {port(1, "one")};
@@ -316,6 +347,7 @@ int main(void)
 		cmocka_unit_test(test_repairs),    cmocka_unit_test(test_counters),
 		cmocka_unit_test(test_port_state), cmocka_unit_test(test_queue_numbers),
 		cmocka_unit_test(test_bpftool),    cmocka_unit_test(test_largest),
+		cmocka_unit_test(test_dedicated),
 	};
 
 	netenv_enter();
