@@ -11,8 +11,8 @@ samples are compared only within one speed state:
     single  one CPU only, nothing to tell
 
 Only the first four say something about the back ends; the others are shown for completeness. In
-state "twin" the two CPUs seem to be threads of one core and share its caches: payload that the
-guests touch costs nothing there.
+state "twin" the two CPUs seem to be cores that share a cache: payload that the guests touch costs
+next to nothing there.
 """
 import csv
 import json
