@@ -32,13 +32,12 @@ static always_inline bool fwd_now_merge(struct fwd_now *now, uint64_t w0, uint64
 }
 
 /* The open ring has no buffer for a frame. */
-static cold_noinline void fwd_drop_no_buffer(struct fwd *f, struct vhost_vq *vq)
+static cold_noinline void fwd_drop_open(struct fwd *f, struct vhost_vq *vq)
 {
 	for (uint32_t i = 0; i < f->n_open; i++) {
 		if (f->open[i] == vq)
-			fwd_drop_to(f->open_ports[i], vq, PORT_TO_NO_BUFFER);
+			fwd_drop_no_buffer(f->open_ports[i], vq);
 	}
-	fwd_crowd_lost(vq);
 }
 
 /* Nothing is known to be available. Returns whether there is something after all. */
@@ -180,7 +179,7 @@ static always_inline bool fwd_guest_fast(struct fwd_burst *burst, struct fwd_now
 			return false;
 		}
 		if (unlikely(empty)) {
-			fwd_drop_no_buffer(burst->f, now->run->vq);
+			fwd_drop_open(burst->f, now->run->vq);
 			burst->bytes += len;
 			return true;
 		}
@@ -415,7 +414,7 @@ uint32_t fwd_from_guest(struct fwd *f, struct fwd_guest_source *src)
 		vhost_split_no_kicks(vq, map);
 	if (unlikely(!map->enabled))
 		return fwd_discard(f, src, map);
-	if ((map->packed ? src->few && vhost_packed_is_last(vq, map) : n == 1) &&
+	if ((map->packed ? src->few && !vhost_packed_has(vq, map, 1) : n == 1) &&
 	    fwd_lone_frame(f, src, map))
 		return 1;
 	if (map->packed) {
@@ -468,7 +467,7 @@ static always_inline bool fwd_nic_fast(struct fwd *f, struct fwd_lot *lot, struc
 		return false;
 	}
 	if (unlikely(empty)) {
-		fwd_drop_no_buffer(f, now->run->vq);
+		fwd_drop_open(f, now->run->vq);
 		return true;
 	}
 	now->frames++;

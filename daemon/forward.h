@@ -36,6 +36,7 @@
 #include "vhost_ring.h"
 
 #define FWD_BURST       128   /* frames from one source before the next one's turn */
+#define FWD_FEW         8u    /* frames: a burst for which latency counts */
 #define FWD_MAX_OPEN    64    /* rings open at a time; more are flushed in between */
 #define FWD_MAX_UPLINKS 16    /* nic queues with unflushed frames, likewise */
 #define FWD_HEAD        64    /* bytes of a frame that the slow path copies before it decides */

@@ -24,11 +24,6 @@ static bool fwd_credit_take(struct fwd_credit *c, uint64_t now, uint32_t n)
 	return true;
 }
 
-void fwd_crowd_owe(struct fwd *f, uint32_t n)
-{
-	f->credit->frames -= (int32_t)n;
-}
-
 /* Is a ring that lost frames crowded? And is what it keeps too much? */
 static bool fwd_crowd_look(struct vhost_vq *vq, uint64_t now)
 {

@@ -32,21 +32,6 @@
 #define FWD_CROWD_NS   10000000ull /* without a loss: then a ring is no longer crowded */
 #define FWD_LITTLE_NS  4000000000ull /* since somebody sent little: nothing is left any more */
 #define FWD_CROWD_PART 8u            /* of its buffers, one is for those who send little */
-#define FWD_FEW        8u            /* frames: a burst for which latency counts */
-
-/** fwd_crowd_lost() - @vq has no buffer for a frame */
-static inline void fwd_crowd_lost(struct vhost_vq *vq)
-{
-	vq->crowd |= VHOST_VQ_LOST;
-}
-
-/** fwd_crowd_note() - before the frames of a burst: remember of a packed ring that it was full */
-static inline void fwd_crowd_note(struct vhost_vq *vq, const struct vhost_vq_map *map)
-{
-	if (unlikely(map->packed && vq->most < map->size) &&
-	    vhost_ring_has(vq, map, map->size / FWD_CROWD_PART))
-		vq->most = (uint16_t)map->size;
-}
 
 /**
  * fwd_crowd_source() - a burst begins
@@ -61,24 +46,29 @@ static always_inline void fwd_crowd_source(struct fwd *f, struct fwd_credit *cre
 }
 
 /** fwd_crowd_end() - @n frames were taken from a packed ring; the guest may have added to them */
-void fwd_crowd_owe(struct fwd *f, uint32_t n);
-
 static always_inline void fwd_crowd_end(struct fwd *f, uint32_t n)
 {
 	if (unlikely(f->paid) && n > f->burst)
-		fwd_crowd_owe(f, n - f->burst);
+		f->credit->frames -= (int32_t)(n - f->burst);
 }
 
 /**
  * fwd_crowd_keep() - how many buffers of an open ring must the source at hand leave?
  *
- * A short burst is paid for once, to however many rings it goes.
+ * To be asked before the frames are written. A short burst is paid for once, to however many rings
+ * it goes.
  * Return: 0: none; less than the ring's size
  */
 uint16_t fwd_crowd_keep_slow(struct fwd *f, struct vhost_vq *vq);
 
 static always_inline uint16_t fwd_crowd_keep(struct fwd *f, struct vhost_vq *vq)
 {
+	const struct vhost_vq_map *map = vq->open_map;
+
+	/* Remember of a packed ring that it was full. */
+	if (unlikely(map->packed && vq->most < map->size) &&
+	    vhost_ring_has(vq, map, map->size / FWD_CROWD_PART))
+		vq->most = (uint16_t)map->size;
 	return unlikely(vq->crowd) ? fwd_crowd_keep_slow(f, vq) : 0;
 }
 

@@ -69,6 +69,13 @@ static inline void fwd_drop_to(struct port *port, const struct vhost_vq *vq, enu
 	counter_add(&port->queues[vq->index].to_drops[why], 1);
 }
 
+/** fwd_drop_no_buffer() - an open ring has no buffer for a frame, or none for this source */
+static inline void fwd_drop_no_buffer(struct port *port, struct vhost_vq *vq)
+{
+	fwd_drop_to(port, vq, PORT_TO_NO_BUFFER);
+	vq->crowd |= VHOST_VQ_LOST;
+}
+
 static inline void fwd_drop_no_guest(struct port *port)
 {
 	atomic_fetch_add_explicit(&port->to_no_guest, 1, memory_order_relaxed);

@@ -98,7 +98,6 @@ struct fwd_run *fwd_lot_to_ring(struct fwd_lot *lot, struct fwd *f, struct fwd_t
 	run->vq = vq;
 	run->map = map;
 	run->packed = map->packed;
-	fwd_crowd_note(vq, map);
 	run->keep = fwd_crowd_keep(f, vq);
 	if (!map->packed)
 		run->rx = vhost_split_load(vq, map);

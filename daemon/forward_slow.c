@@ -162,20 +162,11 @@ static uint32_t fwd_max_segs(const struct vhost_vq_map *map)
 
 /* ---- to a guest ----------------------------------------------------------------------------- */
 
-/* No buffer for a frame */
-static void fwd_lose(struct port *port, struct vhost_vq *vq)
-{
-	fwd_drop_to(port, vq, PORT_TO_NO_BUFFER);
-	fwd_crowd_lost(vq);
-}
-
 /* May a frame have one of the buffers that are left? */
 static bool fwd_may_take(struct fwd *f, struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
-	uint32_t keep;
+	uint32_t keep = fwd_crowd_keep(f, vq);
 
-	fwd_crowd_note(vq, map);
-	keep = fwd_crowd_keep(f, vq);
 	return !keep || fwd_crowd_spares(vq, map, keep);
 }
 
@@ -203,7 +194,7 @@ static uint32_t fwd_gather(struct fwd *f, struct port *port, struct vhost_vq *vq
 			return 0;
 		}
 		if (fault == VHOST_VQ_EMPTY) {
-			fwd_lose(port, vq);
+			fwd_drop_no_buffer(port, vq);
 			return 0;
 		}
 		if (fault == VHOST_VQ_OK && !n && room->total < map->hdr_len)
@@ -260,7 +251,7 @@ static void fwd_to_guest(struct fwd *f, struct port *port, const struct fwd_fram
 	}
 	map = vq->open_map;
 	if (!fwd_may_take(f, vq, map)) {
-		fwd_lose(port, vq);
+		fwd_drop_no_buffer(port, vq);
 		return;
 	}
 	room.max = fwd_max_segs(map);

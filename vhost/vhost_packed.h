@@ -71,14 +71,14 @@ static always_inline void vhost_packed_step(const struct vhost_vq_map *map, uint
 	*slot = (uint16_t)next;
 }
 
-/** vhost_packed_is_last() - is there nothing behind the next buffer, which takes one slot? */
-static always_inline bool vhost_packed_is_last(const struct vhost_vq *vq,
-                                               const struct vhost_vq_map *map)
+/** vhost_packed_has() - is the slot @n behind the next one available, too? @n: at most a lap */
+static always_inline bool vhost_packed_has(const struct vhost_vq *vq,
+                                           const struct vhost_vq_map *map, uint32_t n)
 {
 	uint16_t slot = vq->last_avail, bits = vq->avail_bits;
 
-	vhost_packed_step(map, &slot, &bits, 1);
-	return (vhost_packed_flags(vhost_packed_word(map, slot)) & VHOST_PACKED_BITS) != bits;
+	vhost_packed_step(map, &slot, &bits, n);
+	return (vhost_packed_flags(vhost_packed_word(map, slot)) & VHOST_PACKED_BITS) == bits;
 }
 
 /**

@@ -85,12 +85,7 @@ static inline void vhost_ring_done(struct vhost_vq *vq, const struct vhost_vq_ma
  */
 static inline bool vhost_ring_has(struct vhost_vq *vq, const struct vhost_vq_map *map, uint32_t n)
 {
-	uint16_t slot = vq->last_avail, bits = vq->avail_bits;
-
-	if (!map->packed)
-		return vhost_split_avail(vq, map, n + 1) > n;
-	vhost_packed_step(map, &slot, &bits, n);
-	return (vhost_packed_flags(vhost_packed_word(map, slot)) & VHOST_PACKED_BITS) == bits;
+	return map->packed ? vhost_packed_has(vq, map, n) : vhost_split_avail(vq, map, n + 1) > n;
 }
 
 /** vhost_ring_is_dirty() - were buffers completed that are not published? */
