@@ -5,67 +5,30 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "cpu_latency.h"
+#include "fake_sysfs.h"
 
-#define CPU 3
-
-static const char *const folders[] = {"devices", "devices/system", "devices/system/cpu",
-                                      "devices/system/cpu/cpu3", "devices/system/cpu/cpu3/power"};
-static char sysfs[64], file[160];
-
-static int setup(void **state)
-{
-	char path[128];
-
-	(void)state;
-	strcpy(sysfs, "/tmp/vx-latency-XXXXXX");
-	if (!mkdtemp(sysfs))
-		return -1;
-	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
-		snprintf(path, sizeof(path), "%s/%s", sysfs, folders[i]);
-		if (mkdir(path, 0700) < 0)
-			return -1;
-	}
-	snprintf(file, sizeof(file), "%s/pm_qos_resume_latency_us", path);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	char path[128];
-
-	(void)state;
-	unlink(file);
-	for (size_t i = ARRAY_SIZE(folders); i--;) {
-		snprintf(path, sizeof(path), "%s/%s", sysfs, folders[i]);
-		rmdir(path);
-	}
-	return rmdir(sysfs);
-}
+#define CPU   3
+#define LIMIT "devices/system/cpu/cpu3/power/pm_qos_resume_latency_us"
 
 static void put(const char *text)
 {
-	FILE *f = fopen(file, "we");
-
-	assert_non_null(f);
-	fputs(text, f);
-	assert_int_equal(fclose(f), 0);
+	fake_sysfs_put(LIMIT, text);
 }
 
 /* What the kernel would go by: the first line. */
 static void expect(const char *text)
 {
-	FILE *f = fopen(file, "re");
-	char line[32];
+	char path[160], line[32];
+	FILE *f;
 
+	(void)snprintf(path, sizeof(path), "%s/%s", fake_sysfs, LIMIT);
+	f = fopen(path, "re");
 	assert_non_null(f);
 	assert_non_null(fgets(line, sizeof(line), f));
 	assert_int_equal(fclose(f), 0);
@@ -91,7 +54,7 @@ static void test_hold_and_release(void **state)
 		snprintf(before, sizeof(before), "%.*s", (int)strcspn(rows[i].before, "\n"),
 		         rows[i].before);
 		put(rows[i].before);
-		assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, rows[i].us), 0);
+		assert_int_equal(cpu_latency_open(&cl, fake_sysfs, CPU, rows[i].us), 0);
 		assert_true(cpu_latency_is_open(&cl));
 		assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_RELEASED);
 		for (int again = 0; again < 2; again++) {
@@ -116,13 +79,13 @@ static void test_left_over(void **state)
 
 	(void)state;
 	put("n/a\n");
-	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 0), 0);
+	assert_int_equal(cpu_latency_open(&cl, fake_sysfs, CPU, 0), 0);
 	assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_HELD);
 	cpu_latency_release(&cl);
 	expect("0");
 	cpu_latency_close(&cl);
 	put("10\n");
-	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), 0);
+	assert_int_equal(cpu_latency_open(&cl, fake_sysfs, CPU, 10), 0);
 	cpu_latency_close(&cl);
 	expect("0");
 }
@@ -135,7 +98,7 @@ static void test_stricter_one_is_left_alone(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		put(rows[i]);
-		assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), 0);
+		assert_int_equal(cpu_latency_open(&cl, fake_sysfs, CPU, 10), 0);
 		assert_false(cpu_latency_is_open(&cl));
 		assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_STRICTER);
 		cpu_latency_hold(&cl);
@@ -151,7 +114,7 @@ static void test_no_limit_wanted(void **state)
 
 	(void)state;
 	put("0\n");
-	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, CPU_LATENCY_NONE), 0);
+	assert_int_equal(cpu_latency_open(&cl, fake_sysfs, CPU, CPU_LATENCY_NONE), 0);
 	assert_false(cpu_latency_is_open(&cl));
 	cpu_latency_hold(&cl);
 	expect("0");
@@ -166,7 +129,7 @@ static void test_nothing_is_written_twice(void **state)
 
 	(void)state;
 	put("0\n");
-	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), 0);
+	assert_int_equal(cpu_latency_open(&cl, fake_sysfs, CPU, 10), 0);
 	cpu_latency_hold(&cl);
 	put("7\n");
 	cpu_latency_hold(&cl);
@@ -185,7 +148,7 @@ static void test_refused_write(void **state)
 
 	(void)state;
 	put("0\n");
-	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), 0);
+	assert_int_equal(cpu_latency_open(&cl, fake_sysfs, CPU, 10), 0);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
 	none = (struct rlimit){.rlim_max = limit.rlim_max};
 	signal(SIGXFSZ, SIG_IGN);
@@ -204,27 +167,29 @@ static void test_no_file(void **state)
 	struct cpu_latency cl;
 
 	(void)state;
-	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), -ENOENT);
+	assert_int_equal(cpu_latency_open(&cl, fake_sysfs, CPU, 10), -ENOENT);
 	assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_FAILED);
 	cpu_latency_hold(&cl);
 	cpu_latency_release(&cl);
 	cpu_latency_close(&cl);
 	put("");
-	assert_int_equal(cpu_latency_open(&cl, sysfs, CPU, 10), -ENODATA);
+	assert_int_equal(cpu_latency_open(&cl, fake_sysfs, CPU, 10), -ENODATA);
 	assert_int_equal(cpu_latency_get_state(&cl), CPU_LATENCY_FAILED);
 	cpu_latency_close(&cl);
 }
 
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fake_sysfs_make, fake_sysfs_remove)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_hold_and_release, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_left_over, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stricter_one_is_left_alone, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_no_limit_wanted, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_nothing_is_written_twice, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_refused_write, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_no_file, setup, teardown),
+		TEST(test_hold_and_release),
+		TEST(test_left_over),
+		TEST(test_stricter_one_is_left_alone),
+		TEST(test_no_limit_wanted),
+		TEST(test_nothing_is_written_twice),
+		TEST(test_refused_write),
+		TEST(test_no_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

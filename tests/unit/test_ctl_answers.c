@@ -11,41 +11,13 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "clock.h"
 #include "ctl_priv.h"
 #include "fake_client.h"
+#include "fake_clock.h"
 
 #define PATIENCE_MS 40 /* by the clock that the test moves */
-
-/* --- the clock --- */
-
-static uint64_t still_ns; /* what the clock shows; 0: it runs */
-
-int __real_clock_gettime(clockid_t id, struct timespec *ret);
-int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
-
-/* The linker puts this in the place of the C library's. */
-int __wrap_clock_gettime(clockid_t id, struct timespec *ret)
-{
-	if (!still_ns)
-		return __real_clock_gettime(id, ret);
-	ret->tv_sec = (time_t)(still_ns / 1000000000);
-	ret->tv_nsec = (long)(still_ns % 1000000000);
-	return 0;
-}
-
-static void stop_clock(void)
-{
-	still_ns = clock_now_ns();
-}
-
-static void pass_ms(uint32_t ms)
-{
-	still_ns += ms * 1000000ull;
-}
 
 /* --- methods --- */
 
@@ -124,7 +96,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	n_made = 0;
-	still_ns = 0;
+	fake_clock_run();
 	fc_open(methods, ARRAY_SIZE(methods));
 	return 0;
 }
@@ -156,7 +128,7 @@ static void test_slow_reader(void **state)
 	int fd = fc_dial();
 
 	(void)state;
-	stop_clock();
+	fake_clock_stop();
 	ctl_set_patience(fc.ctl, PATIENCE_MS);
 	fc_say(fd, BIG, strlen(BIG));
 	for (int i = 0; i < FC_ENOUGH_TURNS && len < want; i++) {
@@ -166,7 +138,7 @@ static void test_slow_reader(void **state)
 		n = take(fd);
 		len += n;
 		if (n)
-			pass_ms(PATIENCE_MS - 1);
+			fake_clock_pass_ms(PATIENCE_MS - 1);
 	}
 	assert_int_equal(len, want);
 	assert_string_equal(fc_ask(fd, ECHO), ECHO_ANSWER);
@@ -181,7 +153,7 @@ static void test_no_reader(void **state)
 
 	(void)state;
 	getrusage(RUSAGE_SELF, &before);
-	stop_clock();
+	fake_clock_stop();
 	ctl_set_patience(fc.ctl, PATIENCE_MS);
 	for (int i = 0; i < 400; i++) { /* would be 1.2 GB of answers */
 		ssize_t n = send(fd, BIG, sizeof(BIG) - 1, MSG_NOSIGNAL);
@@ -192,14 +164,14 @@ static void test_no_reader(void **state)
 			fc_turn();
 	}
 	/* Not before its time, however often the server looks ... */
-	pass_ms(PATIENCE_MS - 1);
+	fake_clock_pass_ms(PATIENCE_MS - 1);
 	for (int i = 0; i < 10; i++) {
 		assert_string_equal(fc_ask(other, ECHO), ECHO_ANSWER);
 		fc_turn_for(PATIENCE_MS / 4 + 1);
 	}
 	assert_int_equal(ctl_n_clients(fc.ctl), 2);
 	/* ... but then, though an answer waits for the other one all the time. */
-	pass_ms(PATIENCE_MS);
+	fake_clock_pass_ms(PATIENCE_MS);
 	for (int i = 0; i < FC_ENOUGH_TURNS && ctl_n_clients(fc.ctl) == 2; i++) {
 		if (!take(other))
 			fc_say(other, BIG, strlen(BIG));
@@ -302,13 +274,13 @@ static void test_long_list_unread(void **state)
 	int fd = fc_dial();
 
 	(void)state;
-	stop_clock();
+	fake_clock_stop();
 	ctl_set_patience(fc.ctl, PATIENCE_MS);
 	fc_say(fd, LIST("list", "100000000"), strlen(LIST("list", "100000000")));
 	fc_wait_clients(1);
 	for (int i = 0; i < FC_ENOUGH_TURNS && ctl_n_clients(fc.ctl); i++) {
 		fc_turn();
-		pass_ms(1);
+		fake_clock_pass_ms(1);
 	}
 	assert_int_equal(ctl_n_clients(fc.ctl), 0);
 	assert_in_range(n_made, 1, 10000000);

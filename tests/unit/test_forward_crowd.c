@@ -7,9 +7,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <cmocka.h>
 
+#include "fake_clock.h"
 #include "fake_path.h"
 #include "forward_priv.h"
 
@@ -17,25 +17,7 @@
 #define FLOOD  120 /* frames of a burst: more than that */
 #define CREDIT 32  /* frames for those who send little */
 
-static struct timespec now = {.tv_sec = 100}; /* it stands still but for pass_ms() */
 static uint8_t frame[2048];
-
-int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
-
-/* The linker puts this in the place of the C library's. */
-int __wrap_clock_gettime(clockid_t id, struct timespec *ret)
-{
-	(void)id;
-	*ret = now;
-	return 0;
-}
-
-static void pass_ms(long ms)
-{
-	now.tv_nsec += ms * 1000000;
-	now.tv_sec += now.tv_nsec / 1000000000;
-	now.tv_nsec %= 1000000000;
-}
 
 /* Port 0 sends much, port 1 gets it, port 2 sends little. */
 struct scene {
@@ -111,7 +93,7 @@ static struct scene crowded_scene(enum conf_nic_mode mode, uint32_t size)
 
 	assert_int_equal(send_burst(&s, s.much, FLOOD), POSTED);
 	assert_int_equal(send_burst(&s, s.little, 1), 0);
-	pass_ms(2);
+	fake_clock_pass_ms(2);
 	return s;
 }
 
@@ -154,14 +136,14 @@ static void test_flood_alone(void **state)
 	for (uint32_t i = 0; i < 5; i++) {
 		assert_int_equal(send_burst(&s, s.much, FLOOD), POSTED);
 		assert_int_equal(send_burst(&s, s.much, 1), 0); /* its own short bursts are none */
-		pass_ms(5);
+		fake_clock_pass_ms(5);
 		post(&s, POSTED);
 	}
 	assert_int_equal(send_burst(&s, s.little, 1), 1);
 	assert_int_equal(send_burst(&s, s.much, FLOOD), POSTED - 1 - keep());
-	pass_ms(3990);
+	fake_clock_pass_ms(3990);
 	assert_int_equal(send_burst(&s, s.much, FLOOD), 0);
-	pass_ms(11);
+	fake_clock_pass_ms(11);
 	assert_int_equal(send_burst(&s, s.much, FLOOD), keep());
 	fp_free(s.fp);
 }
@@ -176,7 +158,7 @@ static void test_one_loss_is_forgotten(void **state)
 		assert_int_equal(send_burst(&s, s.much, FLOOD), POSTED);
 		post(&s, POSTED);
 		assert_int_equal(send_burst(&s, s.much, 20), 20);
-		pass_ms(2);
+		fake_clock_pass_ms(2);
 		post(&s, 20);
 	}
 	fp_free(s.fp);
@@ -206,7 +188,7 @@ static void test_credit(void **state)
 		for (uint32_t i = 0; i < 20; i++)
 			n += send_and_post(&s, s.little, lengths[k]);
 		assert_int_equal(n, lengths[k] == 1 ? 20 : CREDIT);
-		pass_ms(1); /* the time of 30 frames */
+		fake_clock_pass_ms(1); /* the time of 30 frames */
 		for (uint32_t i = 0; i < 20; i++)
 			n += send_and_post(&s, s.little, lengths[k]);
 		assert_in_range(n, lengths[k] == 1 ? 40 : CREDIT + 24, 60);
@@ -284,7 +266,7 @@ static void test_slow_path(void **state)
 		s.to->rx.vq.most = 0;
 	assert_int_equal(send_to(&s, s.much, all, FLOOD, 100), POSTED);
 	assert_int_equal(send_to(&s, s.little, all, 1, 100), 0);
-	pass_ms(2);
+	fake_clock_pass_ms(2);
 	post(&s, POSTED);
 	assert_int_equal(send_to(&s, s.much, all, FLOOD, 100), POSTED - keep());
 	assert_int_equal(send_to(&s, s.little, all, 5, 100), 5);
@@ -298,9 +280,9 @@ static void test_ring_recovers(void **state)
 	(void)state;
 	post(&s, POSTED);
 	assert_int_equal(send_burst(&s, s.much, 20), 20);
-	pass_ms(12); /* one period had a loss in it, */
+	fake_clock_pass_ms(12); /* one period had a loss in it, */
 	assert_int_equal(send_burst(&s, s.much, 20), 20);
-	pass_ms(12); /* the next one had none */
+	fake_clock_pass_ms(12); /* the next one had none */
 	assert_int_equal(send_burst(&s, s.much, 20), 20);
 	assert_int_equal(send_burst(&s, s.much, FLOOD), POSTED - 60);
 	fp_free(s.fp);
@@ -316,7 +298,7 @@ static void test_fewer_buffers(void **state)
 	post(&s, 4);
 	while (!send_burst(&s, s.much, FLOOD)) {
 		assert_int_equal(send_burst(&s, s.much, FLOOD), 0); /* no time has passed */
-		pass_ms(11);
+		fake_clock_pass_ms(11);
 		assert_true(++periods < 10);
 	}
 	assert_true(periods > 0);
@@ -384,7 +366,7 @@ static void test_nothing_is_wasted(void **state)
 	for (uint32_t i = 0; i < 50; i++) {
 		post(&s, 10);
 		n += send_burst(&s, s.much, FLOOD);
-		pass_ms(3);
+		fake_clock_pass_ms(3);
 	}
 	assert_int_equal(n, POSTED - keep() + 500);
 	fp_free(s.fp);
@@ -410,5 +392,6 @@ int main(void)
 		cmocka_unit_test(test_nothing_is_wasted),
 	};
 
+	fake_clock_stop();
 	return fp_run_tests(tests);
 }

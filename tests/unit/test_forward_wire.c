@@ -4,33 +4,19 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <cmocka.h>
 
+#include "fake_clock.h"
 #include "fake_path.h"
 
 #define BCAST 0xffffffffffffull
 
 static uint8_t frame[2048];
 
-/* ---- the clock ------------------------------------------------------------------------------ */
-
-static struct timespec now = {.tv_sec = 1}; /* it stands still but for stall() */
-
-int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
-
-/* The linker puts this in the place of the C library's. */
-int __wrap_clock_gettime(clockid_t id, struct timespec *ret)
-{
-	(void)id;
-	*ret = now;
-	return 0;
-}
-
 /* So long that a nic which takes nothing is stuck. */
 static void stall(void)
 {
-	now.tv_sec += 1 + FWD_STALL_NS / 1000000000;
+	fake_clock_pass_ms(1000 + FWD_STALL_NS / 1000000);
 }
 
 /* ---- the wire ------------------------------------------------------------------------------- */
@@ -389,5 +375,6 @@ int main(void)
 		cmocka_unit_test(test_wire_burst),
 	};
 
+	fake_clock_stop();
 	return fp_run_tests(tests);
 }

@@ -3,61 +3,26 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "fake_sysfs.h"
 #include "numa.h"
-
-static char sysfs[64];
-
-static void run(const char *fmt, ...) printf_like(1, 2);
-
-static void run(const char *fmt, ...)
-{
-	char cmd[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(cmd, sizeof(cmd), fmt, ap);
-	va_end(ap);
-	assert_int_equal(system(cmd), 0);
-}
-
-static void put(const char *path, const char *text)
-{
-	run("cd %s && mkdir -p $(dirname %s) && printf %%s '%s' > %s", sysfs, path, text, path);
-}
-
-static int setup(void **state)
-{
-	(void)state;
-	strcpy(sysfs, "/tmp/vx-numa-XXXXXX");
-	return mkdtemp(sysfs) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	run("rm -r %s", sysfs);
-	return 0;
-}
 
 /* Two nodes; CPU 0 on the first, CPU 5 on the second; a device on the second. */
 static void two_nodes(void)
 {
-	put("devices/system/node/has_memory", "0-1\n");
-	put("devices/system/cpu/cpu0/node0", "");
-	put("devices/system/cpu/cpu0/cpufreq", "");
-	put("devices/system/cpu/cpu5/topology", "");
-	put("devices/system/cpu/cpu5/node1", "");
-	put("bus/pci/devices/0000:3b:00.0/numa_node", "1\n");
-	put("bus/pci/devices/0000:3c:00.0/numa_node", "-1\n");
+	fake_sysfs_put("devices/system/node/has_memory", "0-1\n");
+	fake_sysfs_put("devices/system/cpu/cpu0/node0", "");
+	fake_sysfs_put("devices/system/cpu/cpu0/cpufreq", "");
+	fake_sysfs_put("devices/system/cpu/cpu5/topology", "");
+	fake_sysfs_put("devices/system/cpu/cpu5/node1", "");
+	fake_sysfs_put("bus/pci/devices/0000:3b:00.0/numa_node", "1\n");
+	fake_sysfs_put("bus/pci/devices/0000:3c:00.0/numa_node", "-1\n");
 }
 
 static void test_nodes(void **state)
@@ -71,10 +36,10 @@ static void test_nodes(void **state)
 	};
 
 	(void)state;
-	assert_int_equal(numa_n_nodes(sysfs), 1); /* a kernel without NUMA */
+	assert_int_equal(numa_n_nodes(fake_sysfs), 1); /* a kernel without NUMA */
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		put("devices/system/node/has_memory", rows[i].list);
-		assert_int_equal(numa_n_nodes(sysfs), rows[i].n);
+		fake_sysfs_put("devices/system/node/has_memory", rows[i].list);
+		assert_int_equal(numa_n_nodes(fake_sysfs), rows[i].n);
 	}
 }
 
@@ -82,30 +47,30 @@ static void test_cpu(void **state)
 {
 	(void)state;
 	two_nodes();
-	put("devices/system/cpu/cpu7/nodes", "");
-	put("devices/system/cpu/cpu7/node1x", "");
-	put("devices/system/cpu/cpu7/node-1", "");
-	put("devices/system/cpu/cpu7/node9999", "");
-	assert_int_equal(numa_node_of_cpu(sysfs, 0), 0);
-	assert_int_equal(numa_node_of_cpu(sysfs, 5), 1);
-	assert_int_equal(numa_node_of_cpu(sysfs, 6), MEM_NODE_ANY);
-	assert_int_equal(numa_node_of_cpu(sysfs, 7), MEM_NODE_ANY);
+	fake_sysfs_put("devices/system/cpu/cpu7/nodes", "");
+	fake_sysfs_put("devices/system/cpu/cpu7/node1x", "");
+	fake_sysfs_put("devices/system/cpu/cpu7/node-1", "");
+	fake_sysfs_put("devices/system/cpu/cpu7/node9999", "");
+	assert_int_equal(numa_node_of_cpu(fake_sysfs, 0), 0);
+	assert_int_equal(numa_node_of_cpu(fake_sysfs, 5), 1);
+	assert_int_equal(numa_node_of_cpu(fake_sysfs, 6), MEM_NODE_ANY);
+	assert_int_equal(numa_node_of_cpu(fake_sysfs, 7), MEM_NODE_ANY);
 }
 
 static void test_pci(void **state)
 {
 	(void)state;
 	two_nodes();
-	put("bus/pci/devices/0000:3d:00.0/numa_node", "");
-	put("bus/pci/devices/0000:3e:00.0/numa_node", "4096\n");
-	assert_int_equal(numa_node_of_pci(sysfs, "0000:3b:00.0"), 1);
-	assert_int_equal(numa_node_of_pci(sysfs, "0000:3c:00.0"), MEM_NODE_ANY);
-	assert_int_equal(numa_node_of_pci(sysfs, "0000:3d:00.0"), MEM_NODE_ANY);
-	assert_int_equal(numa_node_of_pci(sysfs, "0000:3e:00.0"), MEM_NODE_ANY);
-	assert_int_equal(numa_node_of_pci(sysfs, "0000:3f:00.0"), MEM_NODE_ANY);
-	assert_int_equal(numa_node_of_pci(sysfs, ""), MEM_NODE_ANY);
-	assert_int_equal(numa_node_of_pci(sysfs, ".."), MEM_NODE_ANY);
-	assert_int_equal(numa_node_of_pci(sysfs, "../devices/0000:3b:00.0"), MEM_NODE_ANY);
+	fake_sysfs_put("bus/pci/devices/0000:3d:00.0/numa_node", "");
+	fake_sysfs_put("bus/pci/devices/0000:3e:00.0/numa_node", "4096\n");
+	assert_int_equal(numa_node_of_pci(fake_sysfs, "0000:3b:00.0"), 1);
+	assert_int_equal(numa_node_of_pci(fake_sysfs, "0000:3c:00.0"), MEM_NODE_ANY);
+	assert_int_equal(numa_node_of_pci(fake_sysfs, "0000:3d:00.0"), MEM_NODE_ANY);
+	assert_int_equal(numa_node_of_pci(fake_sysfs, "0000:3e:00.0"), MEM_NODE_ANY);
+	assert_int_equal(numa_node_of_pci(fake_sysfs, "0000:3f:00.0"), MEM_NODE_ANY);
+	assert_int_equal(numa_node_of_pci(fake_sysfs, ""), MEM_NODE_ANY);
+	assert_int_equal(numa_node_of_pci(fake_sysfs, ".."), MEM_NODE_ANY);
+	assert_int_equal(numa_node_of_pci(fake_sysfs, "../devices/0000:3b:00.0"), MEM_NODE_ANY);
 }
 
 static void test_choice(void **state)
@@ -113,14 +78,14 @@ static void test_choice(void **state)
 	(void)state;
 	two_nodes();
 	/* The device's node, else the worker's, else none. */
-	assert_int_equal(numa_choose(sysfs, "0000:3b:00.0", 0), 1);
-	assert_int_equal(numa_choose(sysfs, "0000:3c:00.0", 0), 0);
-	assert_int_equal(numa_choose(sysfs, "", 5), 1);
-	assert_int_equal(numa_choose(sysfs, "", 99), MEM_NODE_ANY);
+	assert_int_equal(numa_choose(fake_sysfs, "0000:3b:00.0", 0), 1);
+	assert_int_equal(numa_choose(fake_sysfs, "0000:3c:00.0", 0), 0);
+	assert_int_equal(numa_choose(fake_sysfs, "", 5), 1);
+	assert_int_equal(numa_choose(fake_sysfs, "", 99), MEM_NODE_ANY);
 	/* One node: nothing to choose, whatever is said of devices. */
-	put("devices/system/node/has_memory", "0\n");
-	assert_int_equal(numa_choose(sysfs, "0000:3b:00.0", 0), MEM_NODE_ANY);
-	assert_int_equal(numa_choose(sysfs, "", 5), MEM_NODE_ANY);
+	fake_sysfs_put("devices/system/node/has_memory", "0\n");
+	assert_int_equal(numa_choose(fake_sysfs, "0000:3b:00.0", 0), MEM_NODE_ANY);
+	assert_int_equal(numa_choose(fake_sysfs, "", 5), MEM_NODE_ANY);
 }
 
 /* The real thing: node 0 is everywhere, the last one nowhere. */
@@ -144,7 +109,7 @@ static void test_prefer(void **state)
 	munmap(map, len);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fake_sysfs_make, fake_sysfs_remove)
 
 int main(void)
 {
