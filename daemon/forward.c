@@ -289,18 +289,17 @@ static always_inline bool fwd_source_next(struct vhost_vq *vq, const struct vhos
 }
 
 /*
- * Lines that the guests write before they make a frame available, and that we write before it is
- * published: a lone frame would wait for them one after the other. So while lone frames are what
- * comes, each look at the ring asks for these lines, too. That is, but for the index that the
- * receiving guest polls: it would take it back at once. With long bursts all this is in vain.
+ * Lines that the guests write before they make a frame available: a lone frame would wait for them
+ * one after the other. So while lone frames are what comes, each look at the ring asks for these
+ * lines, too. Not for those that we write and a guest reads: to take its transmit ring's used
+ * index, whose line holds the flags that it reads after each frame, makes that guest wait and then
+ * us. With long bursts all this is in vain.
  */
 static always_inline void fwd_warm(const struct fwd_guest_source *src,
                                    const struct vhost_vq_map *map)
 {
-	if (!map->packed) {
+	if (!map->packed)
 		ring_fetch(&map->avail->ring[src->vq->last_avail & (map->size - 1)]);
-		ring_fetch_to_write(&map->used->idx);
-	}
 	ring_fetch(src->warm);
 }
 
