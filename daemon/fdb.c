@@ -13,11 +13,7 @@
 
 static void fdb_insert(struct fdb *fdb, uint64_t key, struct port *port)
 {
-	uint32_t i = (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> fdb->shift);
-
-	while (fdb->slots[i & fdb->mask].key && fdb->slots[i & fdb->mask].key != key)
-		i++;
-	fdb->slots[i & fdb->mask] = (struct fdb_slot){.key = key, .port = port};
+	fdb->slots[fdb_slot_of(fdb, key)] = (struct fdb_slot){.key = key, .port = port};
 }
 
 static bool fdb_is_member(const struct nic *nic, const struct port *port)

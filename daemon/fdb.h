@@ -57,19 +57,39 @@ static always_inline uint64_t fdb_key(uint64_t mac, uint16_t vlan)
 	return mac | (uint64_t)vlan << 48;
 }
 
+/* The slot of @key, or the empty one where it would be */
+static always_inline uint32_t fdb_slot_of(const struct fdb *fdb, uint64_t key)
+{
+	uint32_t i = (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> fdb->shift) & fdb->mask;
+
+	while (fdb->slots[i].key != key && fdb->slots[i].key)
+		i = (i + 1) & fdb->mask;
+	return i;
+}
+
 /** fdb_lookup() - the port that owns @key, or NULL. Worker. */
 static always_inline struct port *fdb_lookup(const struct fdb *fdb, uint64_t key)
 {
-	uint32_t i = (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> fdb->shift);
+	return fdb->slots[fdb_slot_of(fdb, key)].port;
+}
 
-	for (;; i++) {
-		const struct fdb_slot *slot = &fdb->slots[i & fdb->mask];
+/**
+ * fdb_lookup_again() - fdb_lookup() for who often asks for the same address
+ * @place: where the last one was found; at first 0, or what belongs to another table
+ *
+ * A CPU guesses that it is the same again, and goes on with that port before it has the frame with
+ * the address; what fdb_lookup() reads depends on the address.
+ */
+static always_inline struct port *fdb_lookup_again(const struct fdb *fdb, uint64_t key,
+                                                   uint32_t *place)
+{
+	const struct fdb_slot *slot = &fdb->slots[*place & fdb->mask];
 
-		if (slot->key == key)
-			return slot->port;
-		if (!slot->key)
-			return NULL;
+	if (unlikely(slot->key != key)) {
+		*place = fdb_slot_of(fdb, key);
+		slot = &fdb->slots[*place];
 	}
+	return slot->port;
 }
 
 /** fdb_by_id() - the port a steering id names, or NULL */

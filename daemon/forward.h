@@ -88,6 +88,7 @@ struct fwd_guest_source {
 	bool few;            /* its last burst was short: see fwd_warm() */
 	uint32_t blocked_at; /* frames that its nic queue had been given at blocked_since_ns */
 	const void *warm;    /* where the ring to which its last frame went is read next */
+	uint32_t last_place; /* of its last frame's address: fdb_lookup_again() */
 	struct fwd_credit credit;
 };
 

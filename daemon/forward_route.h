@@ -48,8 +48,7 @@ static always_inline struct fwd_target fwd_route_to_port(struct fwd *f, struct p
 }
 
 /** fwd_find_route() - where does @frame of @src, for the address @mac, go? */
-static always_inline struct fwd_target fwd_find_route(struct fwd *f,
-                                                      const struct fwd_guest_source *src,
+static always_inline struct fwd_target fwd_find_route(struct fwd *f, struct fwd_guest_source *src,
                                                       uint64_t mac, const uint8_t *frame,
                                                       uint32_t len)
 {
@@ -59,8 +58,8 @@ static always_inline struct fwd_target fwd_find_route(struct fwd *f,
 
 	if (mac & FDB_GROUP_BIT)
 		return (struct fwd_target){0};
-	port = fdb_lookup(atomic_load_explicit(&src->port->nic->fdb, memory_order_acquire),
-	                  fdb_key(mac, src->port->vlan));
+	port = fdb_lookup_again(atomic_load_explicit(&src->port->nic->fdb, memory_order_acquire),
+	                        fdb_key(mac, src->port->vlan), &src->last_place);
 	if (port == src->port)
 		return (struct fwd_target){0};
 	if (learns) {

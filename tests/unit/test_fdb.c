@@ -72,9 +72,21 @@ static uint64_t mean_detour(const struct fdb *fdb)
 	return sum * 1000 / n;
 }
 
+/* Whatever the place says, the answer is that of fdb_lookup(), and the same again. */
+static void check_again(const struct fdb *fdb, uint64_t key, uint32_t place)
+{
+	struct port *port = fdb_lookup(fdb, key);
+
+	assert_ptr_equal(fdb_lookup_again(fdb, key, &place), port);
+	assert_ptr_equal(fdb_lookup_again(fdb, key, &place), port);
+	if (port)
+		assert_int_equal(fdb->slots[place & fdb->mask].key, key);
+}
+
 static void check(bool scattered)
 {
 	struct fdb *fdb = build(scattered);
+	uint32_t place = 0;
 
 	for (uint32_t p = 0; p < N_PORTS; p++) {
 		for (uint32_t k = 0; k < N_MACS; k++) {
@@ -82,6 +94,9 @@ static void check(bool scattered)
 
 			assert_ptr_equal(fdb_lookup(fdb, key), p == 5 ? NULL : ports[p]);
 			assert_null(fdb_lookup(fdb, key | 7ull << 48));
+			assert_ptr_equal(fdb_lookup_again(fdb, key, &place), fdb_lookup(fdb, key));
+			check_again(fdb, key, k * 7919);
+			check_again(fdb, key | 7ull << 48, UINT32_MAX - k);
 		}
 		assert_ptr_equal(fdb_by_id(fdb, p + 1), p == 5 ? NULL : ports[p]);
 	}
@@ -112,6 +127,8 @@ static void test_no_port(void **state)
 	(void)state;
 	assert_int_equal(fdb_build(&nic, ports, 0, &fdb), 0);
 	assert_null(fdb_lookup(fdb, 0x525400000001ull));
+	check_again(fdb, 0x525400000001ull, 12345);
+	check_again(fdb, 0, 0); /* as the key of empty slots */
 	assert_null(fdb_by_id(fdb, 0));
 	fdb_free(fdb);
 	fdb_free(NULL);
