@@ -11,8 +11,6 @@ A MODE is what vbench is asked for, one argument each:
         -- lat 'pair --size 1518 --touch'
 """
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,9 +19,9 @@ REPO = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO / "tests/lib"), str(REPO / "tests/bench")]
 
 import report  # noqa: E402
+import vbench  # noqa: E402
 from backends import GUEST_MAC  # noqa: E402
 from stages import Stage, ports_of  # noqa: E402
-from vx import base  # noqa: E402
 from vx.daemon import Daemon  # noqa: E402
 from vx.peers import Hugepages, Testpmd  # noqa: E402
 
@@ -54,24 +52,17 @@ class Builds(Stage):
             self._join(name, sockets, back_end.process, self.realtime)
 
 
-def vbench(o, *argv):
-    fifo = ["--fifo"] if o.realtime else []
-    argv = [o.vbench, "--cpu", o.cpus[1], *fifo, *argv]
-    done = subprocess.run([str(a) for a in argv], text=True, stdout=subprocess.PIPE,
-                          timeout=60, preexec_fn=base.die_with_parent)
-    return json.loads(done.stdout)
-
-
-def c2c(o):
-    return vbench(o, "--peer-cpu", o.cpus[0], "--ms", C2C_MS, "c2c").get("ns")
+def speed(o):
+    return vbench.speed(o.vbench, o.cpus, C2C_MS, o.realtime)
 
 
 def sample(o, backend, mode):
     sockets = [a for s in backend.sockets for a in ("--socket", s)]
     backend.resume()
     try:
-        found = vbench(o, "--ms", o.ms, "--warmup-ms", 50, "--mac", GUEST_MAC, *sockets,
-                       *mode.split())
+        found = vbench.run(o.vbench, "--cpu", o.cpus[1], *(["--fifo"] if o.realtime else []),
+                           "--ms", o.ms, "--warmup-ms", 50, "--mac", GUEST_MAC, *sockets,
+                           *mode.split())
     finally:
         backend.pause()
     return found.get("p50_ns") or found.get("delivered_mpps")
@@ -120,21 +111,27 @@ def arguments():
 
 def main():
     o = arguments()
-    found = {}
+    rounds, found = [], {}
     with tempfile.TemporaryDirectory(prefix="vxcmp") as folder, \
             Hugepages(HUGEPAGES if ("testpmd", None) in o.back_ends else 0), \
             Builds(folder, o) as stage:
         for _ in range(o.reps):
             for mode in o.modes:
-                before = c2c(o)
+                before, adds_before = speed(o)
                 values = [sample(o, backend, mode) for backend in stage.backends]
-                state = report.state_of(before, c2c(o), 0)
-                for backend, value in zip(stage.backends, values, strict=True):
-                    found.setdefault((mode, state, backend.name), []).append(value)
-    first = o.back_ends[0][0]
+                after, adds_after = speed(o)
+                rounds.append({"mode": mode, "values": values,
+                               "state": report.state_of(before, after, 0),
+                               "adds_before": adds_before, "adds_after": adds_after})
+    report.mark_alone(rounds)
+    names = [name for name, _ in o.back_ends]
+    for r in rounds:
+        for state in report.states_of(r):
+            for name, value in zip(names, r["values"], strict=True):
+                found.setdefault((r["mode"], state, name), []).append(value)
     for (mode, state, name), values in sorted(found.items(), key=lambda item: item[0][:2]):
-        print(f"{mode:28}  {state:5} {len(values):3}  {name:12}  {quantiles(values)}  "
-              f"{ratio(values, found[mode, state, first])}")
+        print(f"{mode:28}  {state:11} {len(values):3}  {name:12}  {quantiles(values)}  "
+              f"{ratio(values, found[mode, state, names[0]])}")
 
 
 main()

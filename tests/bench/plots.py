@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 
-from report import STATES
+from report import SAMPLED
 from scenarios import GROUPS, OURS, OVS, TESTPMD
 
 BACKENDS = {OURS: "#2a6f97", TESTPMD: "#c9a227", OVS: "#8d6a9f"}
@@ -58,7 +58,7 @@ def _bars(axis, rows, samples):
             axis.bar(at, r["backends"][backend]["shown"], width, color=BACKENDS[backend], alpha=0.55,
                      label=label)
             label = None
-            for st in STATES:
+            for st in SAMPLED:
                 dots = values[r["scenario"], backend, st]
                 axis.scatter([at] * len(dots), dots, s=9, color=DOTS[st], zorder=3,
                              label=None if st in used or not dots else f"sample, {st}")

@@ -13,6 +13,11 @@ samples are compared only within one speed state:
 Only the first four say something about the back ends; the others are shown for completeness. In
 state "twin" the two CPUs seem to be cores that share a cache: payload that the guests touch costs
 next to nothing there.
+
+Samples of the first four are told apart once more: "twin, alone" are those of "twin" in which both
+CPUs had their cores to themselves, before and after. What runs on the other thread of a core, other
+virtual machines for instance, takes a third of its speed (core_share.c). What a core does at its
+best is what was seen at best in the whole run.
 """
 import csv
 import json
@@ -22,8 +27,12 @@ from statistics import median
 from scenarios import OURS, PEERS
 
 LIMITS = ((75, "twin"), (170, "near"), (330, "mid"), (float("inf"), "far"))
-STATES = ("twin", "near", "mid", "far", "single", "mixed", "busy")
+ALONE = ", alone"
+STEADY = tuple(name + more for _, name in LIMITS for more in (ALONE, ""))  # the fastest one first
+SAMPLED = ("twin", "near", "mid", "far", "single", "mixed", "busy")
 UNSTEADY = ("mixed", "busy")
+STATES = (*STEADY, "single", *UNSTEADY)
+OWN_CORE = 0.9  # of what a core does at its best
 BUSY = 0.02
 ENOUGH = 3  # samples of a back end in one state
 
@@ -36,6 +45,24 @@ def state_of(before, after, waited):
         return "single"
     first, second = (next(name for limit, name in LIMITS if ns < limit) for ns in (before, after))
     return first if first == second else "mixed"
+
+
+def mark_alone(samples):
+    """Set `alone` of each sample: had both CPUs their cores to themselves?"""
+    def readings(s):
+        return [s.get(key) for key in ("adds_before", "adds_after") if s.get(key)]
+
+    best = [max(cpu) for cpu in zip(*(r for s in samples for r in readings(s)))]
+    for s in samples:
+        found = readings(s)
+        s["alone"] = len(found) == 2 and all(value > OWN_CORE * most for r in found
+                                             for value, most in zip(r, best))
+
+
+def states_of(s):
+    """The states for which a sample counts."""
+    alone = s["state"] + ALONE
+    return (s["state"], alone) if s.get("alone") and alone in STEADY else (s["state"],)
 
 
 def ratio(ours, other, lower_is_better):
@@ -53,6 +80,7 @@ def _numbers(values, lower):
 
 def analyse(samples, scenarios=()):
     """Per figure: numbers per back end and state, ratios to each peer and to our own plain case."""
+    mark_alone(samples)
     groups, about = defaultdict(lambda: defaultdict(list)), {}
     for s in samples:
         about[s["scenario"]] = s
@@ -76,7 +104,7 @@ def _figure(name, about, by_backend):
     result = {"scenario": name, "group": about["group"], "title": about["title"],
               "unit": about["unit"], "lower": lower, "backends": {}, "ratios": {}}
     for backend, samples in by_backend.items():
-        states = {st: [s["value"] for s in samples if s["state"] == st] for st in STATES}
+        states = {st: [s["value"] for s in samples if st in states_of(s)] for st in STATES}
         values = [s["value"] for s in samples]
         steady = [s["value"] for s in samples if s["state"] not in UNSTEADY]
         result["backends"][backend] = {
@@ -107,7 +135,7 @@ def _ratios(ours, other, lower):
                          "ours": a["median"], "other": b["median"],
                          "spread": max(a["spread"], b["spread"])}
     best = ratio(ours["best"], other["best"], lower)
-    steady = [st for st in found if st not in UNSTEADY]  # the fastest one first
+    steady = [st for st in found if st not in UNSTEADY]
     st = max(steady, key=lambda st: min(found[st]["n"], ENOUGH), default=None)
     if st:
         n = found[st]["n"]
@@ -136,7 +164,7 @@ def table(results):
     peers = [p for p in PEERS if any(p in r["backends"] for r in results)]
     columns = [OURS, *peers]
     lines = [f"{'':44} " + " ".join(f"{c:>22}" for c in columns),
-             f"{'figure':36} {'state':7} " + f"{'median':>9} {'best':>8} {'n':>3} " * len(columns) +
+             f"{'figure':36} {'state':11} " + f"{'median':>9} {'best':>8} {'n':>3} " * len(columns) +
              "  ratio"]
     for r in results:
         rows = [st for st in STATES if any(st in b["states"] for b in r["backends"].values())]
@@ -151,7 +179,7 @@ def table(results):
 
 
 def _row(r, st, title, columns):
-    text = f"{title:36} {st:7} "
+    text = f"{title:36} {st:11} "
     for backend in columns:
         b = r["backends"].get(backend, {}).get("states", {}).get(st, {})
         text += (f"{value_text(b.get('median'), r['unit']):>9} "
@@ -164,7 +192,8 @@ def _row(r, st, title, columns):
 
 def write_csv(path, samples):
     keys = ["group", "scenario", "title", "backend", "rep", "value", "unit", "state",
-            "c2c_before_ns", "c2c_after_ns", "waited", "ok", "error"]
+            "c2c_before_ns", "c2c_after_ns", "adds_before", "adds_after", "alone", "waited", "ok",
+            "error"]
     with open(path, "w", newline="") as out:
         writer = csv.DictWriter(out, keys, extrasaction="ignore")
         writer.writeheader()

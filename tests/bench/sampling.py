@@ -7,8 +7,8 @@ import time
 from contextlib import nullcontext
 
 import report
+import vbench
 from backends import GUEST_MAC
-from vx import base
 
 FAILURES = 2  # of a sample, before it is given up
 
@@ -34,26 +34,11 @@ class Sampler:
                      "samples")
             return False
 
-    def _vbench(self, *argv, seconds=0.0):
-        """vbench's JSON. Its own words when it fails."""
-        done = subprocess.run([str(a) for a in (self.programs / "vbench", *argv)], text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              timeout=60 + 2 * seconds, preexec_fn=base.die_with_parent)
-        try:
-            return json.loads(done.stdout)
-        except ValueError:
-            return {"ok": False, "error": (done.stderr or done.stdout).strip()[-200:] or
-                    f"vbench ended with status {done.returncode}"}
-
     def _fifo(self, realtime):
         return ["--fifo"] if self.realtime and realtime else []
 
-    def c2c(self):
-        back, front = self.cpus
-        if back == front:
-            return None
-        return self._vbench("--cpu", front, "--peer-cpu", back, "--ms", self.o.c2c_ms,
-                            *self._fifo(True), "c2c").get("ns")
+    def _speed(self):
+        return vbench.speed(self.programs / "vbench", self.cpus, self.o.c2c_ms, self.realtime)
 
     def _arguments(self, scenario, backend):
         ms = int(self.o.ms * scenario.length)
@@ -72,8 +57,8 @@ class Sampler:
         wire = backend.frames_from_wire(self.programs / "xdpgen", scenario.from_wire, self.cpus[1]) \
             if scenario.from_wire else nullcontext()
         with wire:
-            found = self._vbench(*self._arguments(scenario, backend),
-                                 seconds=self.o.ms * scenario.length / 1000)
+            found = vbench.run(self.programs / "vbench", *self._arguments(scenario, backend),
+                               seconds=self.o.ms * scenario.length / 1000)
         if counted and found.get("ok"):
             time.sleep(0.05)  # what the back end has taken is still on its way
             # What the front end saw consumed, times the share that arrived in the whole run.
@@ -82,7 +67,7 @@ class Sampler:
         return found
 
     def sample(self, scenario, backend, rep):
-        before = self.c2c()
+        before, share_before = self._speed()
         backend.resume()
         schedule = backend.schedule()
         try:
@@ -93,12 +78,13 @@ class Sampler:
             found, waited = {"ok": False, "error": str(error)}, 0
         finally:
             backend.pause()
-        after = self.c2c()
+        after, share_after = self._speed()
         waited = max(0 if scenario.shared == "back" else waited,
                      0 if scenario.shared == "front" else found.get("waited", 0))
         common = {"group": scenario.group, "backend": backend.name, "rep": rep,
-                  "c2c_before_ns": before, "c2c_after_ns": after, "waited": round(waited, 4),
-                  "state": report.state_of(before, after, waited)}
+                  "c2c_before_ns": before, "c2c_after_ns": after,
+                  "adds_before": share_before, "adds_after": share_after,
+                  "waited": round(waited, 4), "state": report.state_of(before, after, waited)}
         taken = [{"scenario": name, "title": title, "unit": metric.unit, "lower": metric.lower,
                   **self._judge(found, metric), **common}
                  for name, title, metric in scenario.records()]

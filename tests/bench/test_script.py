@@ -61,6 +61,26 @@ def test_ratios_compare_equal_states_only():
     assert (head["ratio"], head["state"], head["n"], head["steady"]) == (5, "near", 3, True)
 
 
+def test_samples_of_cores_that_others_use_are_told_apart():
+    own, shared = [4.7, 4.5], [4.6, 3.1]
+    samples = [sample(name, value, "twin", adds_before=before, adds_after=after)
+               for name, quick, slow in (("vhost-xdpd", 40, 30), ("testpmd", 8, 5))
+               for value, before, after in [(quick, own, own)] * 3 + [(slow, own, shared)] * 4]
+    found = analysed(samples)["g2g-64"]
+    assert [s["alone"] for s in samples] == 2 * ([True] * 3 + [False] * 4)
+    head = found["ratios"]["testpmd"]["head"]
+    assert (head["ratio"], head["state"], head["n"]) == (5, "twin, alone", 3)
+    assert found["backends"]["vhost-xdpd"]["states"]["twin"]["n"] == 7
+    assert found["ratios"]["testpmd"]["twin"]["ratio"] == 6
+
+
+def test_too_few_samples_of_own_cores_are_no_head():
+    reading = {"adds_before": [4.7, 4.5], "adds_after": [4.7, 4.5]}
+    samples = [sample(name, 10, "twin", **more) for name in ("vhost-xdpd", "testpmd")
+               for more in (reading, {**reading, "adds_after": [3, 3]}, {}, {})]
+    assert analysed(samples)["g2g-64"]["ratios"]["testpmd"]["head"]["state"] == "twin"
+
+
 def test_samples_in_different_states_are_no_base_for_a_judgement():
     samples = [sample("vhost-xdpd", 10, "near"), sample("testpmd", 10, "far")]
     results = analysed(samples)

@@ -2,7 +2,7 @@
 /*
  * vbench.c - measure a vhost-user back end from the guests' side
  *
- *   vbench c2c      distance of two CPUs
+ *   vbench c2c      distance of two CPUs, and how much of its core each has
  *   vbench pair     two guests: frames consumed and delivered in a second, one or both ways
  *   vbench fan      the first guest to all others, frame by frame in turn
  *   vbench ports    many guests, each with its neighbour, or some idle
@@ -26,6 +26,9 @@
 #include "bench_pace.h"
 #include "bench_wake.h"
 #include "c2c.h"
+#include "core_share.h"
+
+enum { SHARE_MS = 3 };
 
 static void on_signal(int sig)
 {
@@ -35,14 +38,18 @@ static void on_signal(int sig)
 
 static int run_c2c(const struct bench_options *o)
 {
-	double median, min, max;
+	double median, min, max, share[2];
 	int err = bench_c2c(o->cpu, o->cpu_b, o->ms, &median, &min, &max);
 
+	if (!err)
+		err = bench_core_share(o->cpu, SHARE_MS, &share[0]);
+	if (!err)
+		err = bench_core_share(o->cpu_b, SHARE_MS, &share[1]);
 	if (err)
 		return bench_print_failure(NULL, err);
 	printf("{\"mode\": \"c2c\", \"cpus\": [%d, %d], \"ns\": %.1f, \"min_ns\": %.1f, "
-	       "\"max_ns\": %.1f, \"ok\": true}\n",
-	       o->cpu, o->cpu_b, median, min, max);
+	       "\"max_ns\": %.1f, \"adds_at_once\": [%.2f, %.2f], \"ok\": true}\n",
+	       o->cpu, o->cpu_b, median, min, max, share[0], share[1]);
 	return 0;
 }
 
