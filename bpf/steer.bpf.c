@@ -29,14 +29,20 @@
  * (0x88a8) belongs to no guest. Tags that the device strips before XDP are invisible here: rx VLAN
  * offload must be off for ports with a VLAN.
  *
- * Bounds contract, steered nics: parse_eth() copies the Ethernet header and at most one tag to the
- * stack and reports the frame's address, VLAN id and whether it was long enough; no other function
- * reads packet memory. The copy goes through bpf_xdp_load_bytes() when the first buffer of a frame
- * in several buffers is shorter than the header.
+ * Bounds contract, steered nics: read_head() takes what is wanted of a frame's head out of packet
+ * memory, each field once; no other function reads packet memory. A head that is not in the first
+ * buffer of the frame as a whole is copied by bpf_xdp_load_bytes().
+ *
+ * Speed: without CAP_PERFMON, which the daemon does not have, the verifier puts a barrier behind
+ * each store to bytes of the stack that have not been written before, and behind each pointer that
+ * is spilled. It costs as much as a dozen instructions. So there is one place for the keys of all
+ * arrays, one for that of fdb, written at once, and no more lives through a call than there are
+ * registers for it.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
+#include <stdbool.h>
 
 #include "steer_abi.h"
 
@@ -99,60 +105,95 @@ struct {
 	__type(value, struct steer_counter);
 } port_stats SEC(".maps");
 
-/* What parse_eth() found. */
-struct eth_info {
-	struct steer_fdb_key key;
-	__u8 group;   /* multicast or broadcast */
-	__u8 foreign; /* 802.1ad: for no guest */
-	__u8 tagged;  /* with an id other than 0 */
-};
-
+/* The head of a frame */
 struct eth_hdr {
-	__u8 dst[6];
-	__u8 src[6];
+	__u16 dst[3];
+	__u16 src[3];
 	__be16 type;
 	__be16 tci;        /* if type is 802.1Q */
 	__be16 inner_type; /* the same */
 };
 
-static __always_inline void count(void *map, __u32 key, __u64 len)
-{
-	struct steer_counter *c = bpf_map_lookup_elem(map, &key);
+struct eth_info {
+	__u16 dst[3];
+	__u16 vlan;   /* host order; 0: untagged, or a priority tag */
+	bool foreign; /* 802.1ad: for no guest */
+};
 
+/* Where keys lie; see "Speed". An index in the upper half of eight bytes is not followed. */
+struct keys {
+	union {
+		struct steer_fdb_key fdb;
+		__u64 fdb_word;
+	};
+	__u32 unused;
+	__u32 index;
+};
+
+/* The array's element @index, or NULL */
+static __always_inline void *at(void *map, struct keys *keys, __u32 index)
+{
+	keys->index = index;
+	return bpf_map_lookup_elem(map, &keys->index);
+}
+
+static __always_inline void count(struct steer_counter *c, __u64 len)
+{
 	if (c) {
 		c->frames++;
 		c->bytes += len;
 	}
 }
 
-/* Read @len (constant) bytes of the frame's head. Return: 0, or negative if it has fewer. */
-static __always_inline int head_read(struct xdp_md *ctx, void *head, __u32 len)
+static __always_inline void take_head(const struct eth_hdr *h, struct eth_info *info)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
-
-	if (data + len > data_end)
-		return bpf_xdp_load_bytes(ctx, 0, head, len);
-	__builtin_memcpy(head, data, len);
-	return 0;
+	info->dst[0] = h->dst[0];
+	info->dst[1] = h->dst[1];
+	info->dst[2] = h->dst[2];
+	info->foreign = h->type == bpf_htons(ETH_P_8021AD);
+	info->vlan = h->type == bpf_htons(ETH_P_8021Q) ? bpf_ntohs(h->tci) & VLAN_ID_MASK : 0;
 }
 
-static __always_inline int parse_eth(struct xdp_md *ctx, struct eth_info *info)
+/* A head that is shorter than one with a tag, or not in one piece */
+static __always_inline int copy_head(struct xdp_md *ctx, struct eth_info *info)
 {
 	struct eth_hdr h = {};
 
-	if (head_read(ctx, &h, ETH_LEN) < 0)
+	if (bpf_xdp_load_bytes(ctx, 0, &h, ETH_LEN) < 0)
 		return -1;
-	if (h.type == bpf_htons(ETH_P_8021Q)) {
-		if (head_read(ctx, &h, ETH_LEN + ETH_TAG_LEN) < 0)
-			return -1;
-		info->key.vlan = bpf_ntohs(h.tci) & VLAN_ID_MASK;
-		info->tagged = info->key.vlan != 0;
-	}
-	info->foreign = h.type == bpf_htons(ETH_P_8021AD);
-	info->group = h.dst[0] & 1;
-	__builtin_memcpy(info->key.mac, h.dst, sizeof(info->key.mac));
+	if (h.type == bpf_htons(ETH_P_8021Q) &&
+	    bpf_xdp_load_bytes(ctx, 0, &h, ETH_LEN + ETH_TAG_LEN) < 0)
+		return -1;
+	take_head(&h, info);
 	return 0;
+}
+
+/* Return: 0, or negative if the frame is shorter than its head. */
+static __always_inline int read_head(struct xdp_md *ctx, struct eth_info *info)
+{
+	const struct eth_hdr *h = (void *)(long)ctx->data;
+
+	if ((void *)(h + 1) > (void *)(long)ctx->data_end)
+		return copy_head(ctx, info);
+	take_head(h, info);
+	return 0;
+}
+
+static __always_inline bool is_group(const struct eth_info *info)
+{
+	return info->dst[0] & bpf_htons(0x0100);
+}
+
+/* All eight bytes in one store */
+static __always_inline void put_fdb_key(struct keys *keys, const struct eth_info *info)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	keys->fdb_word = info->dst[0] | (__u64)info->dst[1] << 16 | (__u64)info->dst[2] << 32 |
+	                 (__u64)info->vlan << 48;
+#else
+	keys->fdb_word = (__u64)info->dst[0] << 48 | (__u64)info->dst[1] << 32 |
+	                 (__u64)info->dst[2] << 16 | info->vlan;
+#endif
 }
 
 /* Discard @len bytes of metadata if there are so many. Return: 0, or negative without success. */
@@ -208,100 +249,120 @@ static __always_inline int to_socket(struct xdp_md *ctx)
 	return (int)bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_DROP);
 }
 
-static __always_inline int verdict(enum steer_verdict v, int action, __u64 len)
+/* Return @action. */
+static __always_inline int verdict_of(struct keys *keys, enum steer_verdict v, int action,
+                                      __u64 len)
 {
-	count(&verdicts, v, len);
+	count(at(&verdicts, keys, v), len);
 	return action;
 }
 
-static __always_inline int no_daemon(const struct steer_config *c, __u64 len)
+/* The same where the length was not needed before. It does not include metadata. */
+static __always_inline int verdict(struct xdp_md *ctx, struct keys *keys, enum steer_verdict v,
+                                   int action)
 {
-	return verdict(STEER_V_GUEST_NO_DAEMON, c->no_daemon == STEER_PASS ? XDP_PASS : XDP_DROP,
-	               len);
+	return verdict_of(keys, v, action, bpf_xdp_get_buff_len(ctx));
 }
 
-static __always_inline int miss(const struct steer_config *c, __u64 len)
+static __always_inline int no_daemon(struct xdp_md *ctx, struct keys *keys,
+                                     const struct steer_config *c)
+{
+	return verdict(ctx, keys, STEER_V_GUEST_NO_DAEMON,
+	               c->no_daemon == STEER_PASS ? XDP_PASS : XDP_DROP);
+}
+
+static __always_inline int miss(struct xdp_md *ctx, struct keys *keys, const struct steer_config *c)
 {
 	if (c->miss == STEER_PASS)
-		return verdict(STEER_V_PASS, XDP_PASS, len);
+		return verdict(ctx, keys, STEER_V_PASS, XDP_PASS);
 	if (c->miss == STEER_REDIRECT)
-		return verdict(STEER_V_REDIRECT, (int)bpf_redirect(c->redirect_ifindex, 0), len);
-	return verdict(STEER_V_DROP, XDP_DROP, len);
+		return verdict(ctx, keys, STEER_V_REDIRECT,
+		               (int)bpf_redirect(c->redirect_ifindex, 0));
+	return verdict(ctx, keys, STEER_V_DROP, XDP_DROP);
 }
 
-static __always_inline int steer_dedicated(struct xdp_md *ctx, const struct steer_config *c,
-                                           __u64 len)
+static __always_inline int steer_dedicated(struct xdp_md *ctx, struct keys *keys,
+                                           const struct steer_config *c)
 {
-	int action;
+	__u64 len = bpf_xdp_get_buff_len(ctx);
 
 	/* Its bytes are left alone: their first line may be in no cache of this CPU. */
 	if (len < ETH_LEN)
-		return verdict(STEER_V_MALFORMED, XDP_DROP, len);
-	action = to_socket(ctx);
-	if (action != XDP_REDIRECT)
-		return no_daemon(c, len);
-	return verdict(STEER_V_GUEST, action, len);
+		return verdict_of(keys, STEER_V_MALFORMED, XDP_DROP, len);
+	if (to_socket(ctx) != XDP_REDIRECT)
+		return no_daemon(ctx, keys, c);
+	return verdict_of(keys, STEER_V_GUEST, XDP_REDIRECT, len);
 }
 
-static __always_inline int steer_group(struct xdp_md *ctx, const struct steer_config *c,
-                                       const struct eth_info *info, __u64 len)
+static __always_inline __u16 tagged(const struct keys *keys)
 {
-	int action;
-
-	if (c->miss == STEER_PASS)
-		return miss(c, len);
-	action = to_socket(ctx);
-	if (action != XDP_REDIRECT)
-		return miss(c, len);
-	put_meta(ctx, 0, STEER_META_GROUP | (info->tagged ? STEER_META_TAGGED : 0));
-	return verdict(STEER_V_GROUP, action, len);
+	return keys->fdb.vlan ? STEER_META_TAGGED : 0;
 }
 
-static __always_inline int steer_frame(struct xdp_md *ctx, const struct steer_config *c, __u64 len)
+static __always_inline int steer_group(struct xdp_md *ctx, struct keys *keys,
+                                       const struct steer_config *c)
 {
-	const struct steer_fdb_value *owner;
-	struct eth_info info = {};
-	int action;
+	if (c->miss == STEER_PASS || to_socket(ctx) != XDP_REDIRECT)
+		return miss(ctx, keys, c);
+	put_meta(ctx, 0, STEER_META_GROUP | tagged(keys));
+	return verdict(ctx, keys, STEER_V_GROUP, XDP_REDIRECT);
+}
+
+static __always_inline int steer_unicast(struct xdp_md *ctx, struct keys *keys,
+                                         const struct steer_config *c)
+{
+	const struct steer_fdb_value *owner = bpf_map_lookup_elem(&fdb, &keys->fdb);
+	__u32 port;
+	__u64 len;
+
+	if (!owner)
+		return miss(ctx, keys, c);
+	port = owner->port;
+	if (to_socket(ctx) != XDP_REDIRECT)
+		return no_daemon(ctx, keys, c);
+	put_meta(ctx, port, tagged(keys));
+	len = bpf_xdp_get_buff_len(ctx);
+	count(at(&port_stats, keys, port), len);
+	return verdict_of(keys, STEER_V_GUEST, XDP_REDIRECT, len);
+}
+
+static __always_inline int steer_frame(struct xdp_md *ctx, struct keys *keys,
+                                       const struct steer_config *c)
+{
+	struct eth_info info;
 
 	if (c->mode == STEER_MODE_DEDICATED)
-		return steer_dedicated(ctx, c, len);
-	if (parse_eth(ctx, &info) < 0)
-		return verdict(STEER_V_MALFORMED, XDP_DROP, len);
+		return steer_dedicated(ctx, keys, c);
+	if (read_head(ctx, &info) < 0)
+		return verdict(ctx, keys, STEER_V_MALFORMED, XDP_DROP);
 	if (info.foreign)
-		return miss(c, len);
-	if (info.group)
-		return steer_group(ctx, c, &info, len);
-	owner = bpf_map_lookup_elem(&fdb, &info.key);
-	if (!owner)
-		return miss(c, len);
-	action = to_socket(ctx);
-	if (action != XDP_REDIRECT)
-		return no_daemon(c, len);
-	count(&port_stats, owner->port, len);
-	put_meta(ctx, owner->port, info.tagged ? STEER_META_TAGGED : 0);
-	return verdict(STEER_V_GUEST, action, len);
+		return miss(ctx, keys, c);
+	put_fdb_key(keys, &info);
+	if (is_group(&info))
+		return steer_group(ctx, keys, c);
+	return steer_unicast(ctx, keys, c);
 }
 
 SEC("xdp.frags")
 int steer(struct xdp_md *ctx)
 {
-	__u32 zero = 0;
-	const struct steer_config *c = bpf_map_lookup_elem(&config, &zero);
+	struct keys keys;
+	const struct steer_config *c = at(&config, &keys, 0);
 
 	if (!c)
 		return XDP_ABORTED;
-	return steer_frame(ctx, c, bpf_xdp_get_buff_len(ctx));
+	return steer_frame(ctx, &keys, c);
 }
 
 SEC("xdp.frags")
 int steer_back(struct xdp_md *ctx)
 {
-	__u32 zero = 0;
-	const struct steer_config *c = bpf_map_lookup_elem(&config, &zero);
+	struct keys keys;
+	const struct steer_config *c = at(&config, &keys, 0);
 
 	if (!c)
 		return XDP_ABORTED;
-	return verdict(STEER_V_BACK, (int)bpf_redirect(c->ifindex, 0), bpf_xdp_get_buff_len(ctx));
+	return verdict(ctx, &keys, STEER_V_BACK, (int)bpf_redirect(c->ifindex, 0));
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
