@@ -96,10 +96,9 @@ struct {
 	__type(value, struct steer_counter);
 } verdicts SEC(".maps");
 
-/* A hash, so that memory follows the number of ports and not of CPUs times STEER_MAX_PORTS. */
+/* Not a hash, which would take as long again as the lookup in fdb. The daemon says how large. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, STEER_MAX_PORTS);
 	__type(key, __u32);
 	__type(value, struct steer_counter);

@@ -156,6 +156,7 @@ static int nic_open_steer(struct nic *nic, char **ret_why)
 		.nic = priv->name,
 		.ifindex = priv->link.ifindex,
 		.generic = nic->conf->xdp_mode == CONF_XDP_GENERIC,
+		.max_port = priv->max_port,
 		.config =
 			{
 				.mode = steered ? STEER_MODE_STEERED : STEER_MODE_DEDICATED,
@@ -367,6 +368,7 @@ static int nic_alloc(const struct conf *conf, uint32_t index, struct nic **ret_n
 	priv->lock_fd = priv->promisc_fd = -1;
 	priv->backoff_ms = NIC_BACKOFF_MIN_MS;
 	priv->workers = conf->workers;
+	priv->max_port = conf->n_ports;
 	priv->n_workers = conf->n_workers;
 	priv->name = strdup(nic->conf->name);
 	priv->pin_dir = conf->pin_dir ? strdup(conf->pin_dir) : NULL;

@@ -14,6 +14,7 @@ struct nic_priv {
 	void *owner;
 	const struct conf_worker *workers; /* of the configuration */
 	uint32_t n_workers;
+	uint32_t max_port; /* highest id of a port */
 	char *pin_dir;
 	char *name;            /* of the device, also the folder of the pins */
 	struct nic_view *none; /* the view without queues, while the device is not ours */

@@ -9,7 +9,8 @@
  *
  *   nothing        create maps, attach, pin: maps first, link last
  *   all fits       reuse the maps, load the program anew against them, and swap it into the pinned
- *                  link in one step (BPF_LINK_UPDATE): no frame meets a nic without a program
+ *                  link in one step (BPF_LINK_UPDATE): no frame meets a nic without a program.
+ *                  port_stats is made anew if there are more ports now than it has room for
  *   link defunct   the device was deleted and made again: reuse the maps, attach a new link
  *   anything else  another ABI version, another shape, a map missing: detach, remove, start anew
  *
@@ -39,6 +40,8 @@
 #include "steer_priv.h"
 #include "why.h"
 #include "steer.skel.h"
+
+#define STEER_FEW_PORTS 64 /* for so many counters there always is room */
 
 static const char *const steer_map_names[STEER_N_MAPS] = {
 	[STEER_MAP_FDB] = "fdb",
@@ -203,7 +206,7 @@ static void steer_wipe(struct steer *steer)
 	steer_close_maps(steer);
 }
 
-static bool steer_map_fits(int fd, const struct bpf_map *map)
+static bool steer_map_fits(int fd, const struct bpf_map *map, bool larger_will_do)
 {
 	const uint32_t flags = BPF_F_NO_PREALLOC;
 	struct bpf_map_info info = {0};
@@ -212,11 +215,15 @@ static bool steer_map_fits(int fd, const struct bpf_map *map)
 	return !bpf_obj_get_info_by_fd(fd, &info, &len) && info.type == bpf_map__type(map) &&
 	       info.key_size == bpf_map__key_size(map) &&
 	       info.value_size == bpf_map__value_size(map) &&
-	       info.max_entries == bpf_map__max_entries(map) &&
+	       (info.max_entries == bpf_map__max_entries(map) ||
+	        (larger_will_do && info.max_entries > bpf_map__max_entries(map))) &&
 	       (info.map_flags & flags) == (bpf_map__map_flags(map) & flags);
 }
 
-/* Open the pinned maps. Return: whether all are there and have this program's shape. */
+/*
+ * Open the pinned maps. Return: whether all are there and have this program's shape; but for
+ * port_stats, which holds nothing that frames depend on.
+ */
 static bool steer_adopt_maps(struct steer *steer, struct bpf_object *obj)
 {
 	struct steer_config config;
@@ -224,10 +231,16 @@ static bool steer_adopt_maps(struct steer *steer, struct bpf_object *obj)
 
 	for (int i = 0; i < STEER_N_MAPS; i++) {
 		const struct bpf_map *map = bpf_object__find_map_by_name(obj, steer_map_names[i]);
+		bool stats = i == STEER_MAP_PORT_STATS;
 
 		steer->maps[i] = steer_pin_get(steer->dir, steer_map_names[i]);
-		if (steer->maps[i] < 0 || !map || !steer_map_fits(steer->maps[i], map))
+		if (steer->maps[i] >= 0 && map && steer_map_fits(steer->maps[i], map, stats))
+			continue;
+		if (!stats)
 			return false;
+		if (steer->maps[i] >= 0)
+			close(steer->maps[i]);
+		steer->maps[i] = -1;
 	}
 	return !bpf_map_lookup_elem(steer->maps[STEER_MAP_CONFIG], &zero, &config) &&
 	       config.abi == STEER_ABI_VERSION;
@@ -346,7 +359,7 @@ static int steer_reuse_maps(struct steer *steer, struct bpf_object *obj)
 {
 	for (int i = 0; i < STEER_N_MAPS; i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(obj, steer_map_names[i]);
-		int err = bpf_map__reuse_fd(map, steer->maps[i]);
+		int err = steer->maps[i] < 0 ? 0 : bpf_map__reuse_fd(map, steer->maps[i]);
 
 		if (err < 0)
 			return err;
@@ -368,7 +381,8 @@ static int steer_take_fds(struct steer *steer, struct steer_bpf *skel)
 	int err = 0;
 
 	for (int i = 0; i < STEER_N_MAPS && !err; i++) {
-		if (steer->maps[i] < 0)
+		steer->fresh[i] = steer->maps[i] < 0;
+		if (steer->fresh[i])
 			err = steer_dup(
 				bpf_object__find_map_fd_by_name(skel->obj, steer_map_names[i]),
 				&steer->maps[i]);
@@ -383,8 +397,18 @@ static int steer_take_fds(struct steer *steer, struct steer_bpf *skel)
 	return err;
 }
 
+/* Places for the counters of ports: not all that could be, as each costs 16 bytes for each CPU */
+static uint32_t steer_port_places(uint32_t max_port)
+{
+	uint32_t n = STEER_FEW_PORTS;
+
+	while (n <= max_port && n < STEER_MAX_PORTS)
+		n *= 2;
+	return n;
+}
+
 /* Load the programs, against the pinned maps if they fit and against new ones if not. */
-static int steer_load(struct steer *steer, char **ret_why)
+static int steer_load(struct steer *steer, uint32_t max_port, char **ret_why)
 {
 	struct steer_bpf *skel = steer_bpf__open();
 	int err;
@@ -392,6 +416,7 @@ static int steer_load(struct steer *steer, char **ret_why)
 	if (!skel)
 		return why_set(ret_why, -ENOMEM, "cannot read the steering program: %s",
 		               strerror(errno));
+	(void)bpf_map__set_max_entries(skel->maps.port_stats, steer_port_places(max_port));
 	if (steer_adopt_maps(steer, skel->obj)) {
 		steer->adopted = true;
 		err = steer_reuse_maps(steer, skel->obj);
@@ -422,7 +447,9 @@ static int steer_load(struct steer *steer, char **ret_why)
 static int steer_pin_maps(struct steer *steer, char **ret_why)
 {
 	for (int i = 0; i < STEER_N_MAPS; i++) {
-		int err = steer_pin_put(steer->dir, steer_map_names[i], steer->maps[i]);
+		int err = steer->fresh[i]
+		                  ? steer_pin_put(steer->dir, steer_map_names[i], steer->maps[i])
+		                  : 0;
 
 		if (err < 0)
 			return why_set(ret_why, err, "cannot pin %s/%s: %s", steer->dir,
@@ -536,7 +563,7 @@ static int steer_bring_up(struct steer *steer, const struct steer_params *params
 	if (!err)
 		err = steer_adopt_links(steer, params, ret_why);
 	if (!err)
-		err = steer_load(steer, ret_why);
+		err = steer_load(steer, params->max_port, ret_why);
 	if (err < 0)
 		return err;
 	err = steer_set_config(steer, &params->config);
@@ -544,8 +571,7 @@ static int steer_bring_up(struct steer *steer, const struct steer_params *params
 		err = steer_reset_queues(steer);
 	if (err < 0)
 		return why_set(ret_why, err, "cannot fill the steering maps: %s", strerror(-err));
-	if (!steer->adopted)
-		err = steer_pin_maps(steer, ret_why);
+	err = steer_pin_maps(steer, ret_why);
 	if (!err)
 		err = steer_attach(steer, STEER_LINK_NIC, params->ifindex, ret_why);
 	if (!err && params->config.redirect_ifindex)

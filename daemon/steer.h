@@ -19,7 +19,8 @@ struct steer_params {
 	const char *pin_dir; /* the daemon's; the nic's own folder is made below it */
 	const char *nic;     /* name of the nic, also the folder's */
 	uint32_t ifindex;
-	bool generic; /* attach in generic (skb) mode instead of native */
+	bool generic;      /* attach in generic (skb) mode instead of native */
+	uint32_t max_port; /* ids of ports will not be above this */
 	struct steer_config config;
 };
 
@@ -70,7 +71,9 @@ int steer_bind_queue(struct steer *steer, uint32_t queue, int xsk_fd, enum steer
 
 /** steer_read_verdicts() - sums over CPUs, @ret has STEER_N_VERDICTS elements */
 int steer_read_verdicts(const struct steer *steer, struct steer_counter *ret);
-/** steer_read_port() - what was steered to a port; of a dedicated nic, all that its maps remember
+/**
+ * steer_read_port() - what was steered to a port; of a dedicated nic, all that its maps remember
+ * Return: 0, -ENOENT if it is not in the table, or -errno.
  */
 int steer_read_port(const struct steer *steer, uint32_t port, struct steer_counter *ret);
 

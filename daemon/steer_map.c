@@ -134,45 +134,47 @@ static int steer_id_cmp(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Then the verdicts tell all that there is to tell of its port, and the program counts no ports. */
-static bool steer_is_dedicated(const struct steer *steer)
+/* Set a port's counters to zero. */
+static int steer_clear_port(struct steer *steer, uint32_t id)
 {
-	struct steer_config config;
+	struct steer_counter *zero = calloc(steer->n_cpus, sizeof(*zero));
+	int err = 0;
 
-	return steer_get_config(steer, &config) == 0 && config.mode == STEER_MODE_DEDICATED;
+	if (!zero)
+		return -ENOMEM;
+	if (bpf_map_update_elem(steer->maps[STEER_MAP_PORT_STATS], &id, zero, BPF_EXIST) < 0 &&
+	    errno != E2BIG) /* an id that is none of ours */
+		err = -errno;
+	free(zero);
+	return err;
 }
 
 /* Write ports that are new or have changed; a new port's counters start from zero. */
 static int steer_ports_add(struct steer *steer, const struct steer_port_entry *ports, uint32_t n)
 {
-	struct steer_counter *zero = calloc(steer->n_cpus, sizeof(*zero));
-	bool counted = !steer_is_dedicated(steer);
-	int err = zero ? 0 : -ENOMEM;
+	int err = 0;
 
 	for (uint32_t i = 0; i < n && !err; i++) {
+		const struct steer_port *port = &ports[i].port;
 		struct steer_port old;
+		bool known = !bpf_map_lookup_elem(steer->maps[STEER_MAP_PORTS], &ports[i].id, &old);
 
-		if (counted &&
-		    bpf_map_update_elem(steer->maps[STEER_MAP_PORT_STATS], &ports[i].id, zero,
-		                        BPF_NOEXIST) < 0 &&
-		    errno != EEXIST)
-			err = -errno;
-		else if (!bpf_map_lookup_elem(steer->maps[STEER_MAP_PORTS], &ports[i].id, &old) &&
-		         !memcmp(&old, &ports[i].port, sizeof(old)))
+		if (known && !memcmp(&old, port, sizeof(old)))
 			continue;
-		else if (bpf_map_update_elem(steer->maps[STEER_MAP_PORTS], &ports[i].id,
-		                             &ports[i].port, BPF_ANY) < 0)
+		if (!known || strncmp(old.name, port->name, sizeof(old.name)) != 0)
+			err = steer_clear_port(steer, ports[i].id);
+		if (!err && bpf_map_update_elem(steer->maps[STEER_MAP_PORTS], &ports[i].id, port,
+		                                BPF_ANY) < 0)
 			err = -errno;
 	}
-	free(zero);
 	return err;
 }
 
-/* Delete from @fd every id that is not in @ids (sorted). */
-static int steer_ids_sweep(int fd, const uint32_t *ids, uint32_t n)
+/* Delete every port that is not among @ids (sorted). */
+static int steer_ids_sweep(struct steer *steer, const uint32_t *ids, uint32_t n)
 {
 	uint32_t id, *prev = NULL, *gone = NULL, n_gone = 0;
-	int err = 0;
+	int fd = steer->maps[STEER_MAP_PORTS], err = 0;
 
 	for (; !bpf_map_get_next_key(fd, prev, &id); prev = &id) {
 		uint32_t *more;
@@ -188,8 +190,12 @@ static int steer_ids_sweep(int fd, const uint32_t *ids, uint32_t n)
 		gone[n_gone++] = id;
 	}
 	for (uint32_t i = 0; i < n_gone; i++) {
+		int clear_err = steer_clear_port(steer, gone[i]);
+
 		if (bpf_map_delete_elem(fd, &gone[i]) < 0 && errno != ENOENT)
 			err = -errno;
+		else if (clear_err < 0)
+			err = clear_err;
 	}
 	free(gone);
 	return err;
@@ -198,18 +204,16 @@ static int steer_ids_sweep(int fd, const uint32_t *ids, uint32_t n)
 static int steer_ports_sweep(struct steer *steer, const struct steer_port_entry *ports, uint32_t n)
 {
 	uint32_t *ids = malloc((n ? n : 1) * sizeof(*ids));
-	int err, stats_err;
+	int err;
 
 	if (!ids)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n; i++)
 		ids[i] = ports[i].id;
 	qsort(ids, n, sizeof(*ids), steer_id_cmp);
-	err = steer_ids_sweep(steer->maps[STEER_MAP_PORTS], ids, n);
-	stats_err = steer_ids_sweep(steer->maps[STEER_MAP_PORT_STATS], ids,
-	                            steer_is_dedicated(steer) ? 0 : n);
+	err = steer_ids_sweep(steer, ids, n);
 	free(ids);
-	return err < 0 ? err : stats_err;
+	return err;
 }
 
 int steer_set_table(struct steer *steer, const struct steer_entry *entries, uint32_t n_entries,
@@ -329,9 +333,12 @@ int steer_read_port(const struct steer *steer, uint32_t port, struct steer_count
 {
 	struct steer_counter *values = malloc(steer->n_cpus * sizeof(*values));
 	struct steer_config config;
+	struct steer_port known;
 	int err = values ? steer_get_config(steer, &config) : -ENOMEM;
 
-	if (err == 0 && config.mode == STEER_MODE_STEERED)
+	if (err == 0 && bpf_map_lookup_elem(steer->maps[STEER_MAP_PORTS], &port, &known) < 0)
+		err = -errno;
+	else if (err == 0 && config.mode == STEER_MODE_STEERED)
 		err = steer_read_sum(steer, steer->maps[STEER_MAP_PORT_STATS], port, values, ret);
 	else if (err == 0 && port == config.dedicated_port)
 		err = steer_read_sum(steer, steer->maps[STEER_MAP_VERDICTS], STEER_V_GUEST, values,

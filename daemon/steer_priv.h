@@ -32,6 +32,7 @@ struct steer {
 	uint32_t n_cpus; /* possible ones: values in a per-CPU map */
 	uint32_t prog_id;
 	int maps[STEER_N_MAPS];
+	bool fresh[STEER_N_MAPS]; /* made by us, to be pinned */
 	int progs[STEER_N_LINKS];
 	int links[STEER_N_LINKS];
 };

@@ -13,8 +13,8 @@
  *   xsks       xskmap  nic queue   -> AF_XDP socket      (cannot be dumped: see queues)
  *   config     array   0           -> steer_config       what happens to everything else
  *   verdicts   percpu  verdict     -> {frames, bytes}    what happened
- *   port_stats percpu  port id     -> {frames, bytes}    steered to each port; of a dedicated nic
- *                                                        verdicts has all
+ *   port_stats percpu  port id     -> {frames, bytes}    steered to each port, 0 where there is
+ *                                                        none; of a dedicated nic verdicts has all
  *   link       bpf_link                                  keeps the program attached
  *   link_back  bpf_link                                  miss: redirect only; on the other device
  *

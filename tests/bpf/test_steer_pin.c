@@ -298,6 +298,68 @@ static void test_replace(void **state)
 	}
 }
 
+/*
+ * Counters of ports have room for those that there are; more ports, or counters of another version,
+ * are no reason to begin anew.
+ */
+static void test_more_ports(void **state)
+{
+	struct steer_params params = params_of("vx0");
+	struct steer *steer = must_open(&params);
+	uint32_t link = link_id(DIR "/link"), stats = map_id(DIR "/port_stats"), id = 300;
+	struct steer_counter *values = calloc(steer->n_cpus, sizeof(*values)), c;
+	int fd;
+
+	(void)state;
+	assert_int_equal(steer_set_table(steer, &entry, 1, &port, 1), 0);
+	assert_true(bpf_map_lookup_elem(steer->maps[STEER_MAP_PORT_STATS], &id, values) < 0);
+	steer_close(steer);
+	params.max_port = id;
+	steer = must_open(&params);
+	assert_true(steer_is_adopted(steer));
+	assert_int_equal(link_id(DIR "/link"), link);
+	assert_int_equal(count_entries(steer), 1);
+	assert_int_not_equal(map_id(DIR "/port_stats"), stats);
+	stats = map_id(DIR "/port_stats");
+	values[0].frames = 7;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(bpf_map_update_elem(steer->maps[STEER_MAP_PORT_STATS],
+		                                     i ? &port.id : &id, values, BPF_ANY),
+		                 0);
+	}
+	steer_close(steer);
+
+	/* Fewer ports: what is there is large enough, and goes on. */
+	params.max_port = port.id;
+	steer = must_open(&params);
+	assert_int_equal(map_id(DIR "/port_stats"), stats);
+	assert_int_equal(steer_set_table(steer, &entry, 1, &port, 1), 0);
+	assert_int_equal(steer_read_port(steer, port.id, &c), 0);
+	assert_int_equal(c.frames, 7);
+	steer_close(steer);
+
+	params.max_port = id = STEER_MAX_PORTS - 1;
+	steer = must_open(&params);
+	assert_int_equal(
+		bpf_map_update_elem(steer->maps[STEER_MAP_PORT_STATS], &id, values, BPF_ANY), 0);
+	steer_close(steer);
+
+	/* An earlier version's */
+	fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_HASH, "port_stats", sizeof(id), sizeof(c),
+	                    STEER_MAX_PORTS, NULL);
+	assert_int_equal(unlink(DIR "/port_stats"), 0);
+	assert_int_equal(bpf_obj_pin(fd, DIR "/port_stats"), 0);
+	close(fd);
+	steer = must_open(&params);
+	assert_true(steer_is_adopted(steer));
+	assert_int_equal(link_id(DIR "/link"), link);
+	assert_int_equal(steer_set_table(steer, &entry, 1, &port, 1), 0);
+	assert_int_equal(steer_read_port(steer, port.id, &c), 0);
+	assert_int_equal(c.frames, 0);
+	steer_close(steer);
+	free(values);
+}
+
 /* Maps are there, the link is not: what a daemon leaves that was killed while it set up. */
 static void test_link_missing(void **state)
 {
@@ -634,6 +696,7 @@ int main(void)
 		TEST(test_adopt),
 		TEST(test_adopt_under_traffic),
 		TEST(test_replace),
+		TEST(test_more_ports),
 		TEST(test_link_missing),
 		TEST(test_device_made_again),
 		TEST(test_device_renamed),
