@@ -122,12 +122,14 @@ class Wire(Stage):
 
     threaded: our device's other end receives in a kernel thread on the back end's CPU. testpmd's
     does not: without a worker that yields it is slower that way.
+    mode: of our nic. testpmd takes every frame for its one guest, as a dedicated nic does.
     """
 
-    def __init__(self, workdir, cpu, peers, say, realtime, drop_object, threaded=False):
+    def __init__(self, workdir, cpu, peers, say, realtime, drop_object, threaded=False,
+                 mode="dedicated"):
         super().__init__(workdir, cpu, peers, say)
         self.realtime = realtime
-        self.drop_object, self.threaded = drop_object, threaded
+        self.drop_object, self.threaded, self.mode = drop_object, threaded, mode
 
     def _start(self):
         self.host = self._add(Namespace("host"))
@@ -158,8 +160,8 @@ class Wire(Stage):
         self._wire("nicd", "wired")
         if self.threaded:
             self._thread("wired")
-        socket = self.workdir / ("threaded-vm0" if self.threaded else "wire-vm0")
-        daemon = self._add(Daemon(self.workdir, self.host, [{"name": "nicd", "mode": "dedicated"}],
+        socket = self.workdir / "wire-vm0"
+        daemon = self._add(Daemon(self.workdir, self.host, [{"name": "nicd", "mode": self.mode}],
                                   ports_of([socket], "nicd"), workers=[{"cpu": self.cpu}]))
         daemon.start()
         self._join_wire(OURS, socket, daemon.process, "wired")
@@ -178,7 +180,7 @@ class Wire(Stage):
 
     def _testpmd(self):
         self._wire("nict", "wiret")
-        socket = self.workdir / ("threaded-pmd0" if self.threaded else "wire-pmd0")
+        socket = self.workdir / "wire-pmd0"
         pmd = self._add(Testpmd(self.workdir, [f"net_vhost0,iface={socket}",
                                                "net_af_xdp0,iface=nict,start_queue=0,queue_count=1"],
                                 cpu=self.cpu, huge=True, ns=self.host))
