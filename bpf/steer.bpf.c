@@ -36,8 +36,9 @@
  * Speed: without CAP_PERFMON, which the daemon does not have, the verifier puts a barrier behind
  * each store to bytes of the stack that have not been written before, and behind each pointer that
  * is spilled. It costs as much as a dozen instructions. So there is one place for the keys of all
- * arrays, one for that of fdb, written at once, and no more lives through a call than there are
- * registers for it.
+ * arrays, no more lives through a call than there are registers for it, and what is rare is in
+ * functions of its own. A lookup in a hash is as dear as several barriers: answers of fdb are
+ * noted.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -51,6 +52,10 @@
 #define ETH_LEN      14
 #define ETH_TAG_LEN  4
 #define VLAN_ID_MASK 0x0fff
+
+#define ANSWER_BITS 8
+#define N_ANSWERS   (1 << ANSWER_BITS) /* for each CPU */
+#define MIX         0x9e3779b97f4a7c15ull
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -104,6 +109,26 @@ struct {
 	__type(value, struct steer_counter);
 } port_stats SEC(".maps");
 
+/*
+ * Answers of fdb, for those who ask again; see find_port(). Of this program only: nobody pins it,
+ * and the next daemon's program starts without any.
+ */
+struct answer {
+	__u64 key;
+	__u32 port; /* 0: nobody's */
+	__u32 seal;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, N_ANSWERS);
+	__type(key, __u32);
+	__type(value, struct answer);
+} answers SEC(".maps");
+
+/* The daemon raises it whenever it has changed fdb. */
+volatile __u32 fdb_epoch;
+
 /* The head of a frame */
 struct eth_hdr {
 	__u16 dst[3];
@@ -114,26 +139,24 @@ struct eth_hdr {
 };
 
 struct eth_info {
-	__u16 dst[3];
-	__u16 vlan;   /* host order; 0: untagged, or a priority tag */
+	__u64 key;    /* a struct steer_fdb_key, in one register */
 	bool foreign; /* 802.1ad: for no guest */
 };
 
-/* Where keys lie; see "Speed". An index in the upper half of eight bytes is not followed. */
-struct keys {
-	union {
-		struct steer_fdb_key fdb;
-		__u64 fdb_word;
-	};
+/*
+ * Where the key of each lookup in an array lies; see "Speed". It is the upper half of eight bytes,
+ * whose value the verifier does not follow; so it may be stored to again.
+ */
+struct slot {
 	__u32 unused;
 	__u32 index;
 };
 
 /* The array's element @index, or NULL */
-static __always_inline void *at(void *map, struct keys *keys, __u32 index)
+static __always_inline void *at(void *map, struct slot *slot, __u32 index)
 {
-	keys->index = index;
-	return bpf_map_lookup_elem(map, &keys->index);
+	slot->index = index;
+	return bpf_map_lookup_elem(map, &slot->index);
 }
 
 static __always_inline void count(struct steer_counter *c, __u64 len)
@@ -144,13 +167,22 @@ static __always_inline void count(struct steer_counter *c, __u64 len)
 	}
 }
 
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define KEY(w0, w1, w2, vlan) ((w0) | (__u64)(w1) << 16 | (__u64)(w2) << 32 | (__u64)(vlan) << 48)
+#define KEY_VLAN(key)         ((key) >> 48)
+#define KEY_GROUP_BIT         (1ull)
+#else
+#define KEY(w0, w1, w2, vlan) ((__u64)(w0) << 48 | (__u64)(w1) << 32 | (__u64)(w2) << 16 | (vlan))
+#define KEY_VLAN(key)         ((__u16)(key))
+#define KEY_GROUP_BIT         (1ull << 56)
+#endif
+
 static __always_inline void take_head(const struct eth_hdr *h, struct eth_info *info)
 {
-	info->dst[0] = h->dst[0];
-	info->dst[1] = h->dst[1];
-	info->dst[2] = h->dst[2];
+	__u16 vlan = h->type == bpf_htons(ETH_P_8021Q) ? bpf_ntohs(h->tci) & VLAN_ID_MASK : 0;
+
+	info->key = KEY(h->dst[0], h->dst[1], h->dst[2], vlan);
 	info->foreign = h->type == bpf_htons(ETH_P_8021AD);
-	info->vlan = h->type == bpf_htons(ETH_P_8021Q) ? bpf_ntohs(h->tci) & VLAN_ID_MASK : 0;
 }
 
 /* A head that is shorter than one with a tag, or not in one piece */
@@ -176,23 +208,6 @@ static __always_inline int read_head(struct xdp_md *ctx, struct eth_info *info)
 		return copy_head(ctx, info);
 	take_head(h, info);
 	return 0;
-}
-
-static __always_inline bool is_group(const struct eth_info *info)
-{
-	return info->dst[0] & bpf_htons(0x0100);
-}
-
-/* All eight bytes in one store */
-static __always_inline void put_fdb_key(struct keys *keys, const struct eth_info *info)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	keys->fdb_word = info->dst[0] | (__u64)info->dst[1] << 16 | (__u64)info->dst[2] << 32 |
-	                 (__u64)info->vlan << 48;
-#else
-	keys->fdb_word = (__u64)info->dst[0] << 48 | (__u64)info->dst[1] << 32 |
-	                 (__u64)info->dst[2] << 16 | info->vlan;
-#endif
 }
 
 /* Discard @len bytes of metadata if there are so many. Return: 0, or negative without success. */
@@ -249,119 +264,152 @@ static __always_inline int to_socket(struct xdp_md *ctx)
 }
 
 /* Return @action. */
-static __always_inline int verdict_of(struct keys *keys, enum steer_verdict v, int action,
+static __always_inline int verdict_of(struct slot *slot, enum steer_verdict v, int action,
                                       __u64 len)
 {
-	count(at(&verdicts, keys, v), len);
+	count(at(&verdicts, slot, v), len);
 	return action;
 }
 
 /* The same where the length was not needed before. It does not include metadata. */
-static __always_inline int verdict(struct xdp_md *ctx, struct keys *keys, enum steer_verdict v,
+static __always_inline int verdict(struct xdp_md *ctx, struct slot *slot, enum steer_verdict v,
                                    int action)
 {
-	return verdict_of(keys, v, action, bpf_xdp_get_buff_len(ctx));
+	return verdict_of(slot, v, action, bpf_xdp_get_buff_len(ctx));
 }
 
-static __always_inline int no_daemon(struct xdp_md *ctx, struct keys *keys,
-                                     const struct steer_config *c)
+static __attribute__((noinline)) int no_daemon(struct xdp_md *ctx, struct slot *slot)
 {
-	return verdict(ctx, keys, STEER_V_GUEST_NO_DAEMON,
-	               c->no_daemon == STEER_PASS ? XDP_PASS : XDP_DROP);
+	const struct steer_config *c = at(&config, slot, 0);
+
+	return verdict(ctx, slot, STEER_V_GUEST_NO_DAEMON,
+	               c && c->no_daemon == STEER_PASS ? XDP_PASS : XDP_DROP);
 }
 
-static __always_inline int miss(struct xdp_md *ctx, struct keys *keys, const struct steer_config *c)
+static __attribute__((noinline)) int miss(struct xdp_md *ctx, struct slot *slot)
 {
-	if (c->miss == STEER_PASS)
-		return verdict(ctx, keys, STEER_V_PASS, XDP_PASS);
-	if (c->miss == STEER_REDIRECT)
-		return verdict(ctx, keys, STEER_V_REDIRECT,
+	const struct steer_config *c = at(&config, slot, 0);
+
+	if (c && c->miss == STEER_PASS)
+		return verdict(ctx, slot, STEER_V_PASS, XDP_PASS);
+	if (c && c->miss == STEER_REDIRECT)
+		return verdict(ctx, slot, STEER_V_REDIRECT,
 		               (int)bpf_redirect(c->redirect_ifindex, 0));
-	return verdict(ctx, keys, STEER_V_DROP, XDP_DROP);
+	return verdict(ctx, slot, STEER_V_DROP, XDP_DROP);
 }
 
-static __always_inline int steer_dedicated(struct xdp_md *ctx, struct keys *keys,
-                                           const struct steer_config *c)
+static __always_inline int steer_dedicated(struct xdp_md *ctx, struct slot *slot)
 {
 	__u64 len = bpf_xdp_get_buff_len(ctx);
 
 	/* Its bytes are left alone: their first line may be in no cache of this CPU. */
 	if (len < ETH_LEN)
-		return verdict_of(keys, STEER_V_MALFORMED, XDP_DROP, len);
+		return verdict_of(slot, STEER_V_MALFORMED, XDP_DROP, len);
 	if (to_socket(ctx) != XDP_REDIRECT)
-		return no_daemon(ctx, keys, c);
-	return verdict_of(keys, STEER_V_GUEST, XDP_REDIRECT, len);
+		return no_daemon(ctx, slot);
+	return verdict_of(slot, STEER_V_GUEST, XDP_REDIRECT, len);
 }
 
-static __always_inline __u16 tagged(const struct keys *keys)
+static __always_inline __u16 tagged(__u64 key)
 {
-	return keys->fdb.vlan ? STEER_META_TAGGED : 0;
+	return KEY_VLAN(key) ? STEER_META_TAGGED : 0;
 }
 
-static __always_inline int steer_group(struct xdp_md *ctx, struct keys *keys,
-                                       const struct steer_config *c)
+static __attribute__((noinline)) int steer_group(struct xdp_md *ctx, struct slot *slot,
+                                                 const struct steer_config *c, __u64 key)
 {
 	if (c->miss == STEER_PASS || to_socket(ctx) != XDP_REDIRECT)
-		return miss(ctx, keys, c);
-	put_meta(ctx, 0, STEER_META_GROUP | tagged(keys));
-	return verdict(ctx, keys, STEER_V_GROUP, XDP_REDIRECT);
+		return miss(ctx, slot);
+	put_meta(ctx, 0, STEER_META_GROUP | tagged(key));
+	return verdict(ctx, slot, STEER_V_GROUP, XDP_REDIRECT);
 }
 
-static __always_inline int steer_unicast(struct xdp_md *ctx, struct keys *keys,
-                                         const struct steer_config *c)
+/* Different for two answers that differ in one of the three only */
+static __always_inline __u32 seal_of(__u64 key, __u32 port, __u32 epoch)
 {
-	const struct steer_fdb_value *owner = bpf_map_lookup_elem(&fdb, &keys->fdb);
+	return (key ^ ((__u64)port << 32 | epoch)) * MIX >> 32;
+}
+
+/* Ask fdb, and note the answer. No part of the caller, which has no registers to spare. */
+static __attribute__((noinline)) __u32 ask_fdb(__u64 key, struct answer *a)
+{
+	const struct steer_fdb_value *owner;
+	__u32 port, epoch = fdb_epoch;
+
+	/* F: fdb is looked at after fdb_epoch, so an answer is no older than its epoch. */
+	(void)__sync_lock_test_and_set(&a->seal, 0);
+	owner = bpf_map_lookup_elem(&fdb, &key);
+	port = owner ? owner->port : 0;
+	a->key = key;
+	a->port = port;
+	a->seal = seal_of(key, port, epoch);
+	return port;
+}
+
+/*
+ * The port that has the address, 0: none.
+ *
+ * A lookup in fdb takes as long as half of the rest, so each CPU notes some answers. The seal tells
+ * those of an earlier epoch, and a mixture of two: where softirqs can be preempted (PREEMPT_RT), so
+ * can one that notes an answer, by another one for the same place.
+ */
+static __always_inline __u32 find_port(struct slot *slot, __u64 key)
+{
+	struct answer *a = at(&answers, slot, key * MIX >> (64 - ANSWER_BITS));
 	__u32 port;
+
+	if (!a)
+		return 0; /* never */
+	port = *(volatile __u32 *)&a->port;
+	if (a->key == key && a->seal == seal_of(key, port, fdb_epoch))
+		return port;
+	return ask_fdb(key, a);
+}
+
+static __always_inline int steer_unicast(struct xdp_md *ctx, struct slot *slot, __u64 key)
+{
+	__u32 port = find_port(slot, key);
 	__u64 len;
 
-	if (!owner)
-		return miss(ctx, keys, c);
-	port = owner->port;
+	if (!port)
+		return miss(ctx, slot);
 	if (to_socket(ctx) != XDP_REDIRECT)
-		return no_daemon(ctx, keys, c);
-	put_meta(ctx, port, tagged(keys));
+		return no_daemon(ctx, slot);
+	put_meta(ctx, port, tagged(key));
 	len = bpf_xdp_get_buff_len(ctx);
-	count(at(&port_stats, keys, port), len);
-	return verdict_of(keys, STEER_V_GUEST, XDP_REDIRECT, len);
-}
-
-static __always_inline int steer_frame(struct xdp_md *ctx, struct keys *keys,
-                                       const struct steer_config *c)
-{
-	struct eth_info info;
-
-	if (c->mode == STEER_MODE_DEDICATED)
-		return steer_dedicated(ctx, keys, c);
-	if (read_head(ctx, &info) < 0)
-		return verdict(ctx, keys, STEER_V_MALFORMED, XDP_DROP);
-	if (info.foreign)
-		return miss(ctx, keys, c);
-	put_fdb_key(keys, &info);
-	if (is_group(&info))
-		return steer_group(ctx, keys, c);
-	return steer_unicast(ctx, keys, c);
+	count(at(&port_stats, slot, port), len);
+	return verdict_of(slot, STEER_V_GUEST, XDP_REDIRECT, len);
 }
 
 SEC("xdp.frags")
 int steer(struct xdp_md *ctx)
 {
-	struct keys keys;
-	const struct steer_config *c = at(&config, &keys, 0);
+	struct slot slot;
+	const struct steer_config *c = at(&config, &slot, 0);
+	struct eth_info info;
 
 	if (!c)
 		return XDP_ABORTED;
-	return steer_frame(ctx, &keys, c);
+	if (c->mode == STEER_MODE_DEDICATED)
+		return steer_dedicated(ctx, &slot);
+	if (read_head(ctx, &info) < 0)
+		return verdict(ctx, &slot, STEER_V_MALFORMED, XDP_DROP);
+	if (info.foreign)
+		return miss(ctx, &slot);
+	if (info.key & KEY_GROUP_BIT)
+		return steer_group(ctx, &slot, c, info.key);
+	return steer_unicast(ctx, &slot, info.key);
 }
 
 SEC("xdp.frags")
 int steer_back(struct xdp_md *ctx)
 {
-	struct keys keys;
-	const struct steer_config *c = at(&config, &keys, 0);
+	struct slot slot;
+	const struct steer_config *c = at(&config, &slot, 0);
 
 	if (!c)
 		return XDP_ABORTED;
-	return verdict(ctx, &keys, STEER_V_BACK, (int)bpf_redirect(c->ifindex, 0));
+	return verdict(ctx, &slot, STEER_V_BACK, (int)bpf_redirect(c->ifindex, 0));
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -388,6 +388,8 @@ static int steer_take_fds(struct steer *steer, struct steer_bpf *skel)
 				&steer->maps[i]);
 	}
 	if (!err)
+		err = steer_dup(bpf_map__fd(skel->maps.bss), &steer->vars);
+	if (!err)
 		err = steer_dup(bpf_program__fd(skel->progs.steer), &steer->progs[STEER_LINK_NIC]);
 	if (!err)
 		err = steer_dup(bpf_program__fd(skel->progs.steer_back),
@@ -529,6 +531,7 @@ static int steer_alloc(const struct steer_params *params, struct steer **ret_ste
 		steer->maps[i] = -1;
 	for (int i = 0; i < STEER_N_LINKS; i++)
 		steer->links[i] = steer->progs[i] = -1;
+	steer->vars = -1;
 	steer->ifindex = params->ifindex;
 	steer->generic = params->generic;
 	steer->n_cpus = n_cpus > 0 ? (uint32_t)n_cpus : 1;
@@ -609,6 +612,8 @@ void steer_close(struct steer *steer)
 	if (!steer)
 		return;
 	steer_close_maps(steer);
+	if (steer->vars >= 0)
+		close(steer->vars);
 	for (int i = 0; i < STEER_N_LINKS; i++) {
 		if (steer->links[i] >= 0)
 			close(steer->links[i]);

@@ -216,18 +216,30 @@ static int steer_ports_sweep(struct steer *steer, const struct steer_port_entry 
 	return err;
 }
 
+/* Answers of fdb that the program has noted count no more. */
+static int steer_raise_epoch(struct steer *steer)
+{
+	uint32_t zero = 0, epoch = ++steer->fdb_epoch;
+
+	return bpf_map_update_elem(steer->vars, &zero, &epoch, BPF_EXIST) < 0 ? -errno : 0;
+}
+
 int steer_set_table(struct steer *steer, const struct steer_entry *entries, uint32_t n_entries,
                     const struct steer_port_entry *ports, uint32_t n_ports)
 {
 	struct steer_entry *want;
-	int err;
+	int err, epoch_err = 0;
 
 	err = steer_sort_entries(entries, n_entries, &want);
 	if (err < 0)
 		return err;
 	err = steer_ports_add(steer, ports, n_ports);
-	if (!err)
+	if (!err) {
 		err = steer_set_fdb(steer, want, n_entries);
+		epoch_err = steer_raise_epoch(steer);
+	}
+	if (!err)
+		err = epoch_err;
 	if (!err)
 		err = steer_ports_sweep(steer, ports, n_ports);
 	free(want);

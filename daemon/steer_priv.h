@@ -33,6 +33,8 @@ struct steer {
 	uint32_t prog_id;
 	int maps[STEER_N_MAPS];
 	bool fresh[STEER_N_MAPS]; /* made by us, to be pinned */
+	int vars;                 /* map with the program's variable, fdb_epoch */
+	uint32_t fdb_epoch;
 	int progs[STEER_N_LINKS];
 	int links[STEER_N_LINKS];
 };

@@ -566,7 +566,7 @@ static void test_redirect_device(void **state)
 	close(foreign);
 }
 
-enum { MAX_BARRIERS = 6 }; /* two for every frame, three for those with a head in two pieces */
+enum { MAX_BARRIERS = 6 }; /* one for every frame, the others on rare ways */
 
 /*
  * Barriers against speculation that the verifier has put into a program; 0 also where the kernel

@@ -8,6 +8,7 @@
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 #include <net/if.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -241,9 +242,120 @@ static void run_row(const struct row *row)
 	check_output(row, in + row->meta_len, len, out, opts.data_size_out, ctx_out.data);
 }
 
+/* Twice: the second time the program knows the address. */
 static void test_row(void **state)
 {
 	run_row(*state);
+	run_row(*state);
+}
+
+/* ------------------------------------------------------------------ addresses that move */
+
+static struct steer_entry entry(uint32_t mac, uint16_t vlan, uint32_t port)
+{
+	return (struct steer_entry){
+		.key = {.mac = {0x52, 0x54, 1, (uint8_t)(mac >> 16), (uint8_t)(mac >> 8),
+	                        (uint8_t)mac},
+	                .vlan = vlan},
+		.port = port,
+	};
+}
+
+static void set_table(const struct steer_entry *entries, uint32_t n)
+{
+	struct steer_port_entry ports[] = {{.id = 1}, {.id = 2}, {.id = 3}};
+
+	assert_int_equal(steer_set_table(steer, entries, n, ports, ARRAY_SIZE(ports)), 0);
+}
+
+/* The port to which a frame for the entry's address is steered; 0: none */
+static uint32_t ask(struct steer_entry e)
+{
+	struct row row = {.tpid = 0x8100, .tci = e.key.vlan};
+	uint8_t in[128], out[192];
+	struct steer_meta meta;
+	struct xdp_md ctx_in = {.ingress_ifindex = if_nametoindex("vx0"),
+	                        .rx_queue_index = QUEUE_BOUND};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in, .data_out = out,
+	            .data_size_out = sizeof(out), .ctx_in = &ctx_in, .ctx_size_in = sizeof(ctx_in),
+	            .repeat = 1);
+
+	memcpy(row.dst, e.key.mac, sizeof(row.dst));
+	opts.data_size_in = ctx_in.data_end = build(&row, in);
+	assert_int_equal(bpf_prog_test_run_opts(steer->progs[STEER_LINK_NIC], &opts), 0);
+	if (opts.retval != XDP_REDIRECT) {
+		assert_int_equal(opts.retval, XDP_PASS);
+		return 0;
+	}
+	memcpy(&meta, out, sizeof(meta));
+	assert_int_equal(meta.magic, STEER_META_MAGIC);
+	return meta.port;
+}
+
+static void run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	assert_int_equal(sched_setaffinity(0, sizeof(set), &set), 0);
+}
+
+/* What a CPU has noted of an address holds until the table changes, and not a frame longer. */
+static void test_owner_changes(void **state)
+{
+	const uint32_t owners[] = {1, 2, 0, 3, 1, 0, 2};
+	const struct steer_config config = {.mode = STEER_MODE_STEERED, .miss = STEER_PASS};
+	cpu_set_t all;
+
+	(void)state;
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	assert_int_equal(steer_set_config(steer, &config), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(owners); i++) {
+		struct steer_entry e[] = {entry(1, 5, owners[i]), entry(2, 0, 3)};
+		struct steer_entry other = entry(1, 6, 0);
+
+		set_table(owners[i] ? e : e + 1, owners[i] ? 2 : 1);
+		for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+			if (!CPU_ISSET(cpu, &all))
+				continue;
+			run_on(cpu);
+			for (int twice = 0; twice < 2; twice++) {
+				assert_int_equal(ask(e[0]), owners[i]);
+				assert_int_equal(ask(e[1]), 3);
+				assert_int_equal(ask(other), 0);
+			}
+		}
+		assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+	}
+}
+
+/* More addresses than a CPU notes, known and unknown, in any order */
+static void test_many_addresses(void **state)
+{
+	enum { N = 3000 };
+	static struct steer_entry e[N];
+	uint32_t random = 1;
+
+	(void)state;
+	for (uint32_t i = 0; i < N; i++)
+		e[i] = entry(i * 2 / 3, i % 3 ? 0 : 7, 1 + i % 3);
+	set_table(e, N);
+	for (int i = 0; i < 20000; i++) {
+		uint32_t k;
+
+		random = random * 1664525 + 1013904223;
+		k = (random >> 8) % N;
+		if (random >> 31)
+			k = k % 300 * 7 % N; /* these often */
+		assert_int_equal(ask(e[k]), e[k].port);
+		if (i % 8 == 0) {
+			struct steer_entry stranger = e[k];
+
+			stranger.key.vlan = 9;
+			assert_int_equal(ask(stranger), 0);
+		}
+	}
 }
 
 /* Every verdict occurs in a row, so a new one cannot go untested. */
@@ -301,7 +413,12 @@ static int teardown(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(rows) + 1];
+	const struct CMUnitTest others[] = {
+		cmocka_unit_test(test_all_verdicts),
+		cmocka_unit_test(test_owner_changes),
+		cmocka_unit_test(test_many_addresses),
+	};
+	struct CMUnitTest tests[ARRAY_SIZE(rows) + ARRAY_SIZE(others)];
 
 	netenv_enter();
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -310,6 +427,6 @@ int main(void)
 			.test_func = test_row,
 			.initial_state = (void *)(uintptr_t)&rows[i],
 		};
-	tests[ARRAY_SIZE(rows)] = (struct CMUnitTest)cmocka_unit_test(test_all_verdicts);
+	memcpy(tests + ARRAY_SIZE(rows), others, sizeof(others));
 	return cmocka_run_group_tests_name("verdicts", tests, setup, teardown);
 }
