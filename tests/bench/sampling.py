@@ -110,13 +110,17 @@ class Sampler:
                     done += 1
                     self._steady_sample(scenario, backend, rep, f"[{done:3}/{total}]")
 
+    def _disturbed(self, s):
+        report.mark_alone(self.samples)  # as far as is known by now
+        return s["state"] in report.UNSTEADY or (s["adds_before"] and not s["alone"])
+
     def _steady_sample(self, scenario, backend, rep, count):
         """A sample; a few more when others disturbed it or it failed. All are kept, each with its
         state."""
         for i in range(1 + max(self.o.retries, FAILURES)):
             s = self.sample(scenario, backend, rep)
             self._progress(count, s)
-            if s["ok"] and (s["state"] not in report.UNSTEADY or i >= self.o.retries):
+            if s["ok"] and (i >= self.o.retries or not self._disturbed(s)):
                 return
 
     def _progress(self, count, s):
