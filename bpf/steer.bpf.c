@@ -115,8 +115,8 @@ struct {
  */
 struct answer {
 	__u64 key;
+	__u64 seal;
 	__u32 port; /* 0: nobody's */
-	__u32 seal;
 };
 
 struct {
@@ -147,7 +147,7 @@ struct eth_info {
  * Where the key of each lookup in an array lies; see "Speed". It is the upper half of eight bytes,
  * whose value the verifier does not follow; so it may be stored to again.
  */
-struct slot {
+struct __attribute__((aligned(8))) slot {
 	__u32 unused;
 	__u32 index;
 };
@@ -325,9 +325,9 @@ static __attribute__((noinline)) int steer_group(struct xdp_md *ctx, struct slot
 }
 
 /* Different for two answers that differ in one of the three only */
-static __always_inline __u32 seal_of(__u64 key, __u32 port, __u32 epoch)
+static __always_inline __u64 seal_of(__u64 key, __u32 port, __u32 epoch)
 {
-	return (key ^ ((__u64)port << 32 | epoch)) * MIX >> 32;
+	return (key ^ ((__u64)port << 32 | epoch)) * MIX;
 }
 
 /* Ask fdb, and note the answer. No part of the caller, which has no registers to spare. */
@@ -336,7 +336,8 @@ static __attribute__((noinline)) __u32 ask_fdb(__u64 key, struct answer *a)
 	const struct steer_fdb_value *owner;
 	__u32 port, epoch = fdb_epoch;
 
-	/* F: fdb is looked at after fdb_epoch, so an answer is no older than its epoch. */
+	/* F, a full barrier: fdb is looked at after fdb_epoch, so no answer is older than its
+	 * epoch. */
 	(void)__sync_lock_test_and_set(&a->seal, 0);
 	owner = bpf_map_lookup_elem(&fdb, &key);
 	port = owner ? owner->port : 0;

@@ -156,7 +156,7 @@ static int nic_open_steer(struct nic *nic, char **ret_why)
 		.nic = priv->name,
 		.ifindex = priv->link.ifindex,
 		.generic = nic->conf->xdp_mode == CONF_XDP_GENERIC,
-		.max_port = priv->max_port,
+		.max_port = steered ? priv->max_port : 0,
 		.config =
 			{
 				.mode = steered ? STEER_MODE_STEERED : STEER_MODE_DEDICATED,

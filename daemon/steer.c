@@ -373,6 +373,9 @@ static int steer_dup(int fd, int *ret_fd)
 	return *ret_fd < 0 ? -errno : 0;
 }
 
+static_assert(sizeof(*((struct steer_bpf *)0)->bss) == sizeof(uint32_t),
+              "fdb_epoch is not the program's only variable: steer_raise_epoch() writes all");
+
 /* Keep descriptors of our own: the object, with its copy of the ELF file and BTF, is freed. */
 static int steer_take_fds(struct steer *steer, struct steer_bpf *skel)
 {

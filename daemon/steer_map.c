@@ -221,6 +221,8 @@ static int steer_raise_epoch(struct steer *steer)
 {
 	uint32_t zero = 0, epoch = ++steer->fdb_epoch;
 
+	/* F: with that of ask_fdb(): who sees the epoch sees what fdb holds now. */
+	atomic_thread_fence(memory_order_seq_cst);
 	return bpf_map_update_elem(steer->vars, &zero, &epoch, BPF_EXIST) < 0 ? -errno : 0;
 }
 

@@ -65,6 +65,8 @@ def sample(o, backend, mode):
                            *mode.split())
     finally:
         backend.pause()
+    if "error" in found:
+        raise SystemExit(f"compare: {backend.name}, {mode}: {found['error']}")
     return found.get("p50_ns") or found.get("delivered_mpps")
 
 
