@@ -331,7 +331,7 @@ static bool worker_arm(struct worker *w, struct worker_plan *plan)
 		if (!map || src->blocked_since_ns || src->waiting)
 			continue;
 		vhost_vq_use_map(src->vq, map);
-		if (src->vq->notify_on)
+		if (src->vq->kicks == VHOST_KICKS_ON)
 			continue;
 		more |= vhost_ring_want_kicks(src->vq, map);
 	}

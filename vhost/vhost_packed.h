@@ -207,18 +207,18 @@ static inline bool vhost_packed_want_kicks(struct vhost_vq *vq, const struct vho
 		event = (vhost_packed_position(vq) & 0xffff) | VRING_PACKED_EVENT_FLAG_DESC << 16;
 	__atomic_store_n((uint32_t *)(void *)map->device_event, htole32(event), __ATOMIC_RELAXED);
 	vhost_vq_wrote_used(map, map->device_event, sizeof(*map->device_event));
-	vq->notify_on = true;
+	vq->kicks = VHOST_KICKS_ON;
 	ring_fence_full();
 	return vhost_packed_is_avail(vq, vhost_packed_word(map, vq->last_avail));
 }
 
 static always_inline void vhost_packed_no_kicks(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
-	if (likely(!vq->notify_on))
+	if (likely(vq->kicks == VHOST_KICKS_OFF))
 		return;
 	ring_store_relaxed16(&map->device_event->flags, VRING_PACKED_EVENT_FLAG_DISABLE);
 	vhost_vq_wrote_used(map, map->device_event, sizeof(*map->device_event));
-	vq->notify_on = false;
+	vq->kicks = VHOST_KICKS_OFF;
 }
 
 #endif

@@ -199,14 +199,14 @@ static inline bool vhost_split_want_kicks(struct vhost_vq *vq, const struct vhos
 		ring_store_relaxed16(&map->used->flags, 0);
 		vhost_vq_wrote_used(map, &map->used->flags, sizeof(map->used->flags));
 	}
-	vq->notify_on = true;
+	vq->kicks = VHOST_KICKS_ON;
 	ring_fence_full();
 	return ring_load_acquire16(&map->avail->idx) != vq->last_avail;
 }
 
 static always_inline void vhost_split_no_kicks(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
-	if (likely(!vq->notify_on))
+	if (likely(vq->kicks == VHOST_KICKS_OFF))
 		return;
 	/* With EVENT_IDX the guest kicks once when it passes avail_event, which then stays behind.
 	 */
@@ -214,7 +214,7 @@ static always_inline void vhost_split_no_kicks(struct vhost_vq *vq, const struct
 		ring_store_relaxed16(&map->used->flags, VRING_USED_F_NO_NOTIFY);
 		vhost_vq_wrote_used(map, &map->used->flags, sizeof(map->used->flags));
 	}
-	vq->notify_on = false;
+	vq->kicks = VHOST_KICKS_OFF;
 }
 
 #endif

@@ -418,7 +418,7 @@ static void set_positions(struct vhost_dev *dev, struct vhost_vq *vq,
 		set_positions_packed(dev, vq, map);
 	else
 		set_positions_split(dev, vq, map);
-	vq->notify_on = false;
+	vq->kicks = VHOST_KICKS_OFF;
 	vq->crowd = 0;
 	vq->most = 0;
 	vq->little[0].who = vq->little[1].who = NULL;

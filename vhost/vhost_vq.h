@@ -148,6 +148,13 @@ struct vhost_vq_map {
 	uint64_t serial;
 };
 
+/* What a guest was told about kicks. One that is not told stop kicks with every burst. */
+enum vhost_vq_kicks {
+	VHOST_KICKS_OFF,
+	VHOST_KICKS_ON,      /* the worker sleeps, or is about to */
+	VHOST_KICKS_UNKNOWN, /* the map is another one since */
+};
+
 struct vhost_vq {
 	/* Read by workers every burst, written by the control thread (and fault by workers) */
 	alignas(CACHE_LINE) _Atomic(struct vhost_vq_map *) map;
@@ -167,7 +174,7 @@ struct vhost_vq {
 	};
 	uint16_t used_bits;                  /* packed: AVAIL and USED of a buffer used this lap */
 	uint16_t first_slot;                 /* packed: where first_used belongs */
-	bool notify_on;                      /* guest's kicks are wanted (worker asleep) */
+	uint8_t kicks;                       /* enum vhost_vq_kicks: what the guest was told */
 	uint8_t crowd;                       /* receive ring: enum vhost_vq_crowd, daemon's */
 	uint16_t most;                       /* buffers free at a time, as far as was seen */
 	struct vhost_mem_hint hint;          /* of descriptors' addresses */
@@ -336,14 +343,14 @@ static always_inline const struct vhost_mem *vhost_vq_table(const struct vhost_v
 /**
  * vhost_vq_use_map() - forget what came from another map
  *
- * That is the address hint, and that kicks were asked for: the ring may lie elsewhere now, or the
- * guest be asked in another way. To be called before `notify_on` is relied upon.
+ * That is the address hint, and what the guest was told about kicks: the ring may lie elsewhere
+ * now, or the guest be told in another way. To be called before `kicks` is relied upon.
  */
 static always_inline void vhost_vq_use_map(struct vhost_vq *vq, const struct vhost_vq_map *map)
 {
 	if (unlikely(vq->hint_serial != map->serial)) {
 		vq->hint = (struct vhost_mem_hint){0};
-		vq->notify_on = false;
+		vq->kicks = VHOST_KICKS_UNKNOWN;
 		vq->hint_serial = map->serial;
 	}
 }

@@ -337,7 +337,7 @@ static void ask_for_kicks(struct vhost_vq *vq)
 	if (!map)
 		return;
 	vhost_vq_use_map(vq, map);
-	if (!vq->notify_on)
+	if (vq->kicks != VHOST_KICKS_ON)
 		vhost_ring_want_kicks(vq, map);
 }
 

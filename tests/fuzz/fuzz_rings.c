@@ -157,7 +157,7 @@ static void ring_reset(struct guest *g, struct ring *ring, uint64_t where, struc
 		place_split(ring, start, (more & 31) % (size + 1));
 	for (uint32_t i = 0; i < N_PARTS; i++)
 		add_region(g->mem, where + i * GPA_STEP, &ring->part[i]);
-	r->vq.notify_on = more & 0x40;
+	r->vq.kicks = more & 0x40 ? VHOST_KICKS_ON : VHOST_KICKS_OFF;
 	r->vq.hint_serial = 0;
 	atomic_store(&r->vq.fault, VHOST_VQ_OK);
 	fuzz_promise(atomic_load(&r->vq.lock) == 0);

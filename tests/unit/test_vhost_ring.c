@@ -76,7 +76,7 @@ static void set_positions_mid_burst(struct vhost_vq *vq)
 	vq->avail_seen = 80;
 	vq->used_idx = 70;
 	vq->used_pub = 69;
-	vq->notify_on = true;
+	vq->kicks = VHOST_KICKS_ON;
 }
 
 static void assert_positions_kept(struct vhost_vq *vq)
@@ -85,7 +85,7 @@ static void assert_positions_kept(struct vhost_vq *vq)
 	assert_int_equal(vq->avail_seen, 80);
 	assert_int_equal(vq->used_idx, 70);
 	assert_int_equal(vq->used_pub, 69);
-	assert_true(vq->notify_on);
+	assert_int_equal(vq->kicks, VHOST_KICKS_ON);
 }
 
 /* ---- start ---- */
@@ -471,7 +471,7 @@ static void memory_is_replaced(void **state)
 	/* The worker's next burst drops the hint into the old memory. */
 	vhost_vq_use_map(vq, map_of(rig, 1));
 	assert_int_equal(vq->hint.size, 0);
-	assert_false(vq->notify_on);
+	assert_int_equal(vq->kicks, VHOST_KICKS_UNKNOWN);
 	let_go(rig);
 	close(other);
 	close_ring_fds(fds);

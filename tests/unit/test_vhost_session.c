@@ -455,7 +455,7 @@ static void positions_at_start(void **state)
 		assert_int_equal(vq->used_idx, 100);
 		assert_int_equal(vq->used_pub, 100);
 		assert_int_equal(vhost_split_avail(vq, vhost_vq_get_map(vq), 1), 30);
-		assert_false(vq->notify_on);
+		assert_int_equal(vq->kicks, VHOST_KICKS_OFF);
 		assert_int_equal(vq->hint.size, 0);
 		assert_int_equal(guest_used(rig, 1)->flags, VRING_USED_F_NO_NOTIFY);
 		assert_int_equal(guest_used(rig, 1)->idx, 100);
