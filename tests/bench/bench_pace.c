@@ -119,7 +119,7 @@ static int print_times(struct times *t, const struct bench_options *o)
 	bench_print_setting(o);
 	bench_times_print(&t->taken);
 	printf("\"lost\": %u, \"kicks\": %" PRIu64 ", \"waited\": %.4f, ", t->lost,
-	       t->a->tx.ring->kicks, t->waited);
+	       t->a->tx.ring->kicks + t->b->tx.ring->kicks, t->waited);
 	return bench_print_end(!bench_stopped && t->lost * 1000 <= t->taken.n);
 }
 
