@@ -85,6 +85,11 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+void bench_sort(double *values, size_t n)
+{
+	qsort(values, n, sizeof(*values), by_size);
+}
+
 int bench_c2c(int cpu_a, int cpu_b, int ms, double *ret_median_ns, double *ret_min_ns,
               double *ret_max_ns)
 {
@@ -110,7 +115,7 @@ int bench_c2c(int cpu_a, int cpu_b, int ms, double *ret_median_ns, double *ret_m
 	pthread_join(thread, NULL);
 	if (err)
 		return err;
-	qsort(slices, SLICES, sizeof(slices[0]), by_size);
+	bench_sort(slices, SLICES);
 	*ret_median_ns = slices[SLICES / 2];
 	*ret_min_ns = slices[0];
 	*ret_max_ns = slices[SLICES - 1];

@@ -3,6 +3,7 @@
 #ifndef BENCH_C2C_H
 #define BENCH_C2C_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /**
@@ -16,6 +17,9 @@
  */
 int bench_c2c(int cpu_a, int cpu_b, int ms, double *ret_median_ns, double *ret_min_ns,
               double *ret_max_ns);
+
+/** bench_sort() - the smallest first */
+void bench_sort(double *values, size_t n);
 
 /** bench_pin() - keep the calling thread on one CPU. 0 or -errno. */
 int bench_pin(int cpu);

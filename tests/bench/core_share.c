@@ -10,7 +10,6 @@
  * CPUs are asked one after the other: that two of ours are threads of one core is not seen.
  */
 #include <stdint.h>
-#include <stdlib.h>
 
 #include "bench_guests.h"
 #include "c2c.h"
@@ -63,13 +62,6 @@ static uint64_t at_once_ns(void)
 	return bench_now_ns() - start;
 }
 
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 int bench_core_share(int cpu, int ms, double *ret_at_once)
 {
 	uint64_t end = bench_now_ns() + (uint64_t)ms * 1000000;
@@ -84,7 +76,7 @@ int bench_core_share(int cpu, int ms, double *ret_at_once)
 
 		slices[n++] = (double)in_a_row / (double)(at_once ? at_once : 1);
 	} while (n < MAX_SLICES && bench_now_ns() < end);
-	qsort(slices, n, sizeof(slices[0]), by_size);
+	bench_sort(slices, n);
 	*ret_at_once = slices[n / 2];
 	return 0;
 }

@@ -29,9 +29,9 @@ from scenarios import OURS, PEERS
 LIMITS = ((75, "twin"), (170, "near"), (330, "mid"), (float("inf"), "far"))
 ALONE = ", alone"
 STEADY = tuple(name + more for _, name in LIMITS for more in (ALONE, ""))  # the fastest one first
-SAMPLED = ("twin", "near", "mid", "far", "single", "mixed", "busy")
 UNSTEADY = ("mixed", "busy")
 STATES = (*STEADY, "single", *UNSTEADY)
+SAMPLED = tuple(st for st in STATES if not st.endswith(ALONE))  # what state_of() says
 OWN_CORE = 0.9  # of what a core does at its best
 BUSY = 0.02
 ENOUGH = 3  # samples of a back end in one state

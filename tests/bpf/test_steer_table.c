@@ -17,19 +17,10 @@
 #include <cmocka.h>
 
 #include "netenv.h"
+#include "steer_entry.h"
 #include "steer_priv.h"
 
 static struct steer *steer;
-
-static struct steer_entry entry(uint32_t mac, uint16_t vlan, uint32_t port)
-{
-	return (struct steer_entry){
-		.key = {.mac = {0x52, 0x54, 0, (uint8_t)(mac >> 16), (uint8_t)(mac >> 8),
-	                        (uint8_t)mac},
-	                .vlan = vlan},
-		.port = port,
-	};
-}
 
 static struct steer_port_entry port(uint32_t id, const char *name)
 {

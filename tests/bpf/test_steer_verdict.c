@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "netenv.h"
+#include "steer_entry.h"
 #include "steer_priv.h"
 #include "xsk_queue.h"
 
@@ -250,16 +251,6 @@ static void test_row(void **state)
 }
 
 /* ------------------------------------------------------------------ addresses that move */
-
-static struct steer_entry entry(uint32_t mac, uint16_t vlan, uint32_t port)
-{
-	return (struct steer_entry){
-		.key = {.mac = {0x52, 0x54, 1, (uint8_t)(mac >> 16), (uint8_t)(mac >> 8),
-	                        (uint8_t)mac},
-	                .vlan = vlan},
-		.port = port,
-	};
-}
 
 static void set_table(const struct steer_entry *entries, uint32_t n)
 {
