@@ -6,12 +6,14 @@
 #include "clock.h"
 #include "log.h"
 #include "placement.h"
+#include "seating.h"
 
 /* A source that a worker serves now, and what it has cost since the last look. */
 struct balance_source {
 	struct daemon_seat *seat;
 	uint32_t index; /* of its port or nic */
 	uint32_t queue; /* transmit ring, or nic queue */
+	int node;       /* of its memory, or MEM_NODE_ANY */
 	bool is_port;
 	bool fixed;
 };
@@ -44,6 +46,7 @@ static void balance_add(struct balance *b, struct balance_source source, uint64_
 		.load = min_u32(load, 1000), /* more if it was elsewhere until now */
 		.fixed = source.fixed || (source.seat->moved_ms &&
 	                                  clock_now_ms() - source.seat->moved_ms < BALANCE_STAY_MS),
+		.near = seating_near(b->daemon->seating, source.node),
 	};
 	source.seat->busy_ns = busy_ns;
 	b->sources[b->n++] = source;
@@ -59,7 +62,10 @@ static void balance_look_at_nics(struct balance *b)
 		for (uint32_t k = 0; k < n_queues; k++)
 			balance_add(b,
 			            (struct balance_source){
-					    .seat = &n->seats[k], .index = i, .queue = k},
+					    .seat = &n->seats[k],
+					    .index = i,
+					    .queue = k,
+					    .node = daemon_node_of_queue(b->daemon, i, k)},
 			            counter_get(&n->counters[k].busy_ns));
 	}
 }
@@ -72,14 +78,15 @@ static void balance_look_at_ports(struct balance *b)
 		for (uint16_t r = 1; r < vhost_dev_n_vqs(p->port->dev); r += 2) {
 			if (!vhost_dev_vq(p->port->dev, r)->started)
 				continue;
-			balance_add(
-				b,
-				(struct balance_source){.seat = &p->seats[r / 2],
-			                                .index = i,
-			                                .queue = r,
-			                                .is_port = true,
-			                                .fixed = p->port->conf->worker_cpu >= 0},
-				counter_get(&p->port->queues[r].busy_ns));
+			balance_add(b,
+			            (struct balance_source){
+					    .seat = &p->seats[r / 2],
+					    .index = i,
+					    .queue = r,
+					    .node = daemon_node_of_ring(b->daemon, i, r),
+					    .is_port = true,
+					    .fixed = p->port->conf->worker_cpu >= 0},
+			            counter_get(&p->port->queues[r].busy_ns));
 		}
 	}
 }

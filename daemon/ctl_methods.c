@@ -16,6 +16,7 @@
 #include "ctl_methods.h"
 #include "daemon.h"
 #include "group_tap.h"
+#include "seating.h"
 
 static void set_u64(json_t *obj, const char *key, uint64_t value)
 {
@@ -125,6 +126,11 @@ static void set_positions(json_t *obj, const struct vhost_vq *vq, const struct v
 	set_u64(obj, "used", ring_load_relaxed16(&map->used->idx));
 }
 
+static void set_node(json_t *obj, int node)
+{
+	json_object_set_new(obj, "node", node == MEM_NODE_ANY ? json_null() : json_integer(node));
+}
+
 static json_t *port_ring(const struct daemon *d, const struct port *port, uint16_t index)
 {
 	struct vhost_vq *vq = vhost_dev_vq(port->dev, index);
@@ -141,6 +147,7 @@ static json_t *port_ring(const struct daemon *d, const struct port *port, uint16
 	json_object_set_new(obj, "worker",
 	                    index & 1 ? json_integer(daemon_worker_of_ring(d, port->index, index))
 	                              : json_null());
+	set_node(obj, vhost_vq_node(vq));
 	set_u64(obj, "frames", counter_get(&vq->frames));
 	set_u64(obj, "bytes", counter_get(&vq->bytes));
 	set_u64(obj, "bursts", counter_get(&vq->bursts));
@@ -238,7 +245,7 @@ static json_t *nic_queue_json(const struct daemon *d, const struct daemon_nic *n
 	set_str(obj, "copy_mode", q->zerocopy ? "zerocopy" : "copy");
 	set_bool(obj, "busy_polls", xsk_busy_polls(q));
 	set_u64(obj, "napi_id", xsk_queue_napi_id(q));
-	json_object_set_new(obj, "node", q->node < 0 ? json_null() : json_integer(q->node));
+	set_node(obj, q->node);
 	set_u64(obj, "rx_frames", counter_get(&c->rx_frames));
 	set_u64(obj, "rx_bytes", counter_get(&c->rx_bytes));
 	set_u64(obj, "tx_frames", counter_get(&c->tx_frames));
@@ -388,6 +395,7 @@ static json_t *worker_json(const struct daemon *d, uint32_t index)
 
 	set_u64(obj, "id", index);
 	set_u64(obj, "cpu", (uint64_t)worker_cpu(w));
+	set_node(obj, seating_node(d->seating, index));
 	set_u64(obj, "tid", (uint64_t)worker_tid(w));
 	set_str(obj, "state", worker_is_asleep(w) ? "sleeping" : "polling");
 	set_str(obj, "wakeup_latency", latency_names[worker_cpu_latency(w)]);

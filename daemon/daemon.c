@@ -12,6 +12,8 @@
 #include "group_tap.h"
 #include "lines.h"
 #include "log.h"
+#include "numa.h"
+#include "seating.h"
 
 struct daemon_watch {
 	uint32_t worker;
@@ -280,6 +282,73 @@ void daemon_move_queue(struct daemon *d, uint32_t nic, uint32_t queue, uint32_t 
 	daemon_settle(d);
 }
 
+/* ---- sources near their memory -------------------------------------------------------------- */
+
+int daemon_node_of_ring(const struct daemon *d, uint32_t port, uint32_t ring)
+{
+	return vhost_vq_node(vhost_dev_vq(d->ports[port].port->dev, (uint16_t)ring));
+}
+
+int daemon_node_of_queue(const struct daemon *d, uint32_t nic, uint32_t queue)
+{
+	return daemon_view(d, nic)->queues[queue]->node;
+}
+
+/* Where the @nth source of its kind begins, given where its memory is; where it is if that does not
+ * matter, or if it was moved. */
+static uint32_t daemon_place(const struct daemon *d, const struct daemon_seat *seat, int node,
+                             uint32_t nth)
+{
+	if (!d->balance || seat->moved_ms || !seating_near(d->seating, node))
+		return seat->worker;
+	return seating_pick(d->seating, node, nth);
+}
+
+static void daemon_tell_place(const char *kind, const char *name, uint32_t queue, int node,
+                              const struct daemon_seat *seat)
+{
+	log_info("%s %s q%u: its memory is on node %d, worker %u serves it", kind, name, queue,
+	         node, seat->worker);
+}
+
+static void daemon_place_rings(struct daemon *d, uint32_t port)
+{
+	struct daemon_port *p = &d->ports[port];
+
+	if (p->port->conf->worker_cpu >= 0 || !seating_matters(d->seating))
+		return;
+	for (uint16_t r = 1; r < vhost_dev_n_vqs(p->port->dev); r += 2) {
+		struct daemon_seat *seat = &p->seats[r / 2];
+		int node = daemon_node_of_ring(d, port, r);
+		uint32_t to = daemon_place(d, seat, node, port + r / 2);
+
+		if (to == seat->worker)
+			continue;
+		daemon_move_ring(d, port, r, to);
+		seat->moved_ms = 0; /* for the balance it has just begun */
+		daemon_tell_place("port", p->port->conf->name, r / 2, node, seat);
+	}
+}
+
+static void daemon_place_queues(struct daemon *d, uint32_t nic)
+{
+	const struct nic_view *view = daemon_view(d, nic);
+	struct daemon_nic *n = &d->nics[nic];
+
+	/* The memory of queues whose device is on no node is where their workers are. */
+	for (uint32_t k = 0; k < view->n_queues; k++) {
+		struct daemon_seat *seat = &n->seats[k];
+		uint32_t to = daemon_place(d, seat, view->node, k);
+
+		if (to == seat->worker)
+			continue;
+		daemon_move_queue(d, nic, k, to);
+		seat->moved_ms = 0;
+		daemon_tell_place("nic", n->nic->conf->name, view->queues[k]->queue, view->node,
+		                  seat);
+	}
+}
+
 /* ---- what ports and nics tell --------------------------------------------------------------- */
 
 static void daemon_quiesce(void *owner)
@@ -295,6 +364,7 @@ static void daemon_rings_changed(void *owner, struct port *port)
 		return;
 	daemon_watch_port(d, port->index);
 	daemon_replan(d);
+	daemon_place_rings(d, port->index);
 }
 
 /* Rings that waited can go on. Those that frames are sent to have no worker to wake. */
@@ -333,6 +403,7 @@ static void daemon_view_changed(void *owner, struct nic *nic)
 		return;
 	daemon_watch_nic(d, nic->index);
 	daemon_replan(d);
+	daemon_place_queues(d, nic->index);
 }
 
 static const struct port_ops daemon_port_ops = {
@@ -566,7 +637,9 @@ static int daemon_init(struct daemon *d, char **ret_why)
 	d->ports = calloc(conf->n_ports + 1, sizeof(*d->ports));
 	if (!d->workers || !d->plans || !d->nics || !d->ports)
 		return -ENOMEM;
-	err = daemon_balances(conf) ? balance_new(d, &d->balance) : 0;
+	err = seating_new(NUMA_SYSFS, conf, &d->seating);
+	if (!err && daemon_balances(conf))
+		err = balance_new(d, &d->balance);
 	if (!err)
 		err = daemon_start_workers(d, ret_why);
 	if (!err)
@@ -579,6 +652,8 @@ static int daemon_init(struct daemon *d, char **ret_why)
 	for (uint32_t i = 0; i < d->n_nics; i++)
 		daemon_watch_nic(d, i);
 	daemon_replan(d);
+	for (uint32_t i = 0; i < d->n_nics; i++)
+		daemon_place_queues(d, i);
 	loop_set_wake(d->loop, daemon_check_ports, d);
 	return 0;
 }
@@ -638,6 +713,7 @@ void daemon_free(struct daemon *d)
 	d->ready = false;
 	loop_set_wake(d->loop, NULL, NULL);
 	balance_free(d->balance);
+	seating_free(d->seating);
 	for (uint32_t i = 0; i < d->n_workers; i++) {
 		d->plans[i].old = worker_swap_plan(d->workers[i], d->plans[i].spare);
 		worker_stop(d->workers[i]);

@@ -8,9 +8,10 @@
  *
  * Who serves what begins by number: queue k of every nic belongs to worker k modulo the number of
  * workers; queue pair i of port p to worker p + i, likewise, or to the worker that the port names.
- * A worker that has too much to do gives sources to others (balance.h). A source that moves is in
- * nobody's plan for a moment: the old worker is out of it before the new one begins, so its frames
- * stay in order and none is lost.
+ * On a host with several NUMA nodes it is a worker near the memory of the ring or the device
+ * instead, as soon as that is known (seating.h). A worker that has too much to do gives sources to
+ * others (balance.h). A source that moves is in nobody's plan for a moment: the old worker is out
+ * of it before the new one begins, so its frames stay in order and none is lost.
  */
 #ifndef DAEMON_H
 #define DAEMON_H
@@ -24,6 +25,7 @@
 #define DAEMON_NOBODY       UINT32_MAX       /* worker of a source that is on its way */
 
 struct balance;
+struct seating;
 struct daemon_watch; /* a descriptor that may wake a worker */
 
 struct daemon_watches {
@@ -68,6 +70,7 @@ struct daemon {
 	struct daemon_nic *nics;
 	struct daemon_port *ports;
 	struct balance *balance; /* NULL: sources stay where they are */
+	struct seating *seating;
 	_Atomic bool overloaded; /* a worker is; told by itself */
 	bool ready;              /* everything is made; before that, changes only collect */
 };
@@ -89,6 +92,15 @@ uint32_t daemon_worker_of_queue(const struct daemon *daemon, uint32_t nic, uint3
 
 /** daemon_worker_of_ring() - worker that serves transmit ring @ring of port @port */
 uint32_t daemon_worker_of_ring(const struct daemon *daemon, uint32_t port, uint32_t ring);
+
+/**
+ * daemon_node_of_ring() - NUMA node of a transmit ring, and with it, as far as we know, of its
+ * frames daemon_node_of_queue() - that of a nic queue's packet memory
+ *
+ * Return: MEM_NODE_ANY if it is not known, or the ring does not run.
+ */
+int daemon_node_of_ring(const struct daemon *daemon, uint32_t port, uint32_t ring);
+int daemon_node_of_queue(const struct daemon *daemon, uint32_t nic, uint32_t queue);
 
 /**
  * daemon_move_ring() - let worker @to serve transmit ring @ring of port @port from now on

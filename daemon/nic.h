@@ -35,6 +35,7 @@ struct nic_view {
 	bool up; /* frames may be sent */
 	uint32_t n_queues;
 	uint32_t max_frame; /* longest frame that can be sent, bytes from the Ethernet header on */
+	int node;           /* NUMA node of the device, or MEM_NODE_ANY */
 	struct group_tap *tap;      /* copies of group frames from the wire; NULL if none */
 	struct group_tap *redirect; /* hands group frames on (miss: redirect); NULL otherwise */
 	struct xsk_queue *queues[];

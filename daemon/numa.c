@@ -7,8 +7,6 @@
 
 #include "numa.h"
 
-#define NUMA_MAX 1024
-
 /* First line of a file of sysfs. Return: false if there is none. */
 static bool numa_read(const char *sysfs, const char *dir, const char *name, const char *leaf,
                       char *buf, int size)
@@ -28,8 +26,8 @@ static bool numa_read(const char *sysfs, const char *dir, const char *name, cons
 	return ok;
 }
 
-/* "0-1,4": how many are these? */
-static uint32_t numa_count(const char *list)
+/* Numbers of a list such as "0-1,4". @ids: NULL, or room for NUMA_MAX. Return: how many. */
+static uint32_t numa_parse(const char *list, uint16_t *ids)
 {
 	uint32_t n = 0;
 	char *end;
@@ -41,9 +39,12 @@ static uint32_t numa_count(const char *list)
 			return n;
 		if (*end == '-')
 			last = strtoul(end + 1, &end, 10);
-		if (first > last || last >= NUMA_MAX)
+		if (first > last || last >= NUMA_MAX || n + last - first >= NUMA_MAX)
 			return n;
-		n += (uint32_t)(last - first) + 1;
+		for (; first <= last; first++, n++) {
+			if (ids)
+				ids[n] = (uint16_t)first;
+		}
 		if (*end != ',')
 			return n;
 		list = end + 1;
@@ -56,8 +57,42 @@ uint32_t numa_n_nodes(const char *sysfs)
 	uint32_t n = 0;
 
 	if (numa_read(sysfs, "devices/system", "node", "has_memory", list, sizeof(list)))
-		n = numa_count(list);
+		n = numa_parse(list, NULL);
 	return n ? n : 1;
+}
+
+uint32_t numa_online(const char *sysfs, uint16_t *ret_nodes)
+{
+	char list[256];
+
+	if (!numa_read(sysfs, "devices/system", "node", "online", list, sizeof(list)))
+		return 0;
+	return numa_parse(list, ret_nodes);
+}
+
+/* A line with a number for each node that is online, in their order. */
+uint32_t numa_distance(const char *sysfs, int from, int to)
+{
+	uint16_t nodes[NUMA_MAX];
+	uint32_t n = numa_online(sysfs, nodes);
+	char name[16], line[4 * NUMA_MAX + 2];
+	const char *at = line;
+
+	snprintf(name, sizeof(name), "node%d", from);
+	if (from < 0 || to < 0 ||
+	    !numa_read(sysfs, "devices/system/node", name, "distance", line, sizeof(line)))
+		return NUMA_FAR;
+	for (uint32_t i = 0; i < n; i++) {
+		char *end;
+		unsigned long distance = strtoul(at, &end, 10);
+
+		if (end == at)
+			break;
+		if (nodes[i] == to)
+			return distance < NUMA_FAR ? (uint32_t)distance : NUMA_FAR;
+		at = end;
+	}
+	return NUMA_FAR;
 }
 
 /* The folder of a CPU has a link to its node: nodeN. */

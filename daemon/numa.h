@@ -12,9 +12,22 @@
 #include "mem_node.h"
 
 #define NUMA_SYSFS "/sys" /* what @sysfs is, except in tests */
+#define NUMA_MAX   1024   /* nodes of the largest kernels */
+#define NUMA_FAR   255    /* what the kernel says of nodes that do not reach each other */
 
 /** numa_n_nodes() - nodes that have memory; 1 where the kernel knows nothing of nodes */
 uint32_t numa_n_nodes(const char *sysfs);
+
+/**
+ * numa_online() - the nodes that there are, with memory, CPUs or neither
+ * @ret_nodes: room for NUMA_MAX
+ *
+ * Return: how many, in ascending order; 0 where the kernel knows nothing of nodes.
+ */
+uint32_t numa_online(const char *sysfs, uint16_t *ret_nodes);
+
+/** numa_distance() - as the firmware says: 10 within a node; NUMA_FAR if nothing is known */
+uint32_t numa_distance(const char *sysfs, int from, int to);
 
 /** numa_node_of_cpu() - Return: node of a CPU, or MEM_NODE_ANY */
 int numa_node_of_cpu(const char *sysfs, int cpu);
@@ -25,7 +38,7 @@ int numa_node_of_pci(const char *sysfs, const char *address);
 /**
  * numa_choose() - where packet memory of a device's queue goes
  * @address: of the device on the PCI bus, or something else if it is not on one
- * @cpu: of the worker that serves the queue
+ * @cpu: of the worker that serves the queue, or -1: only the device counts
  *
  * To the device's node: it writes and reads all of it, and its cache is there. A device that is
  * nowhere (veth) leaves it to the worker. Return: MEM_NODE_ANY on a host with one node.

@@ -34,4 +34,20 @@ static inline int mem_prefer_node(void *addr, size_t len, int node)
 	return syscall(SYS_mbind, addr, len, MPOL_PREFERRED, mask, N_NODES + 1, 0) < 0 ? -errno : 0;
 }
 
+/**
+ * mem_node_of() - the node that a page of our own mappings is on
+ *
+ * Looks and does not touch: of a page that we have not used yet nothing is known.
+ * Return: 0..1023, or MEM_NODE_ANY.
+ */
+static inline int mem_node_of(const void *addr)
+{
+	const void *page = addr;
+	int node = MEM_NODE_ANY;
+
+	if (!addr || syscall(SYS_move_pages, 0, 1ul, &page, NULL, &node, 0) < 0 || node < 0)
+		return MEM_NODE_ANY;
+	return node;
+}
+
 #endif

@@ -429,6 +429,18 @@ static void set_positions(struct vhost_dev *dev, struct vhost_vq *vq,
 	atomic_store_explicit(&vq->fault, VHOST_VQ_OK, memory_order_relaxed);
 }
 
+int vhost_vq_node(const struct vhost_vq *vq)
+{
+	const struct vhost_vq_map *map = atomic_load_explicit(&vq->map, memory_order_relaxed);
+	int node;
+
+	if (!vq->started || !map)
+		return MEM_NODE_ANY;
+	/* We write to this one; the other may not have been looked at yet. */
+	node = mem_node_of(map->used);
+	return node != MEM_NODE_ANY ? node : mem_node_of(map->desc);
+}
+
 void vhost_vq_save_base(struct vhost_vq *vq)
 {
 	vq->base = vq->packed ? vhost_packed_position(vq) : vq->last_avail;

@@ -40,6 +40,7 @@
 #include <errno.h>
 #include <linux/virtio_ring.h>
 #include "base.h"
+#include "mem_node.h"
 #include "ring_order.h"
 #include "vhost_log.h"
 #include "vhost_mem.h"
@@ -220,6 +221,15 @@ struct vhost_vq {
 };
 static_assert(offsetof(struct vhost_vq, last_avail) == CACHE_LINE, "positions left their line");
 static_assert(offsetof(struct vhost_vq, frames) == 2 * CACHE_LINE, "positions outgrew their line");
+
+/**
+ * vhost_vq_node() - NUMA node of the memory that the ring itself is in
+ *
+ * Which is where the guest's driver runs, if the guest knows its nodes, and the node of all its
+ * memory if it has one. Control thread. Return: MEM_NODE_ANY if the ring does not run, or nothing
+ * of it has been used by this process yet.
+ */
+int vhost_vq_node(const struct vhost_vq *vq);
 
 /** vhost_vq_fault_name() - short English text for a fault, "none" for VHOST_VQ_OK */
 const char *vhost_vq_fault_name(enum vhost_vq_fault fault);

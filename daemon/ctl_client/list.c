@@ -61,6 +61,7 @@ void print_workers(const json_t *result, FILE *out)
 	static const struct column columns[] = {
 		{">ID", field_count, "id"},
 		{">CPU", field_count, "cpu"},
+		{">NODE", field_count, "node"},
 		{">TID", field_count, "tid"},
 		{"STATE", field_text, "state"},
 		{">BUSY%", field_count, "load"},

@@ -40,12 +40,19 @@ static const char *ring_state(const json_t *ring, const char *key)
 static void print_rings(const json_t *port, FILE *out)
 {
 	static const struct column columns[] = {
-		{">RING", field_count, "index"},    {"KIND", field_text, "kind"},
-		{"STATE", ring_state, "started"},   {">SIZE", field_count, "size"},
-		{">AVAIL", field_count, "avail"},   {">USED", field_count, "used"},
-		{">WORKER", field_count, "worker"}, {">FRAMES", field_count, "frames"},
-		{">BYTES", field_count, "bytes"},   {">CALLS", field_count, "calls"},
-		{"FAULT", field_text, "fault"},     {NULL, NULL, NULL},
+		{">RING", field_count, "index"},
+		{"KIND", field_text, "kind"},
+		{"STATE", ring_state, "started"},
+		{">SIZE", field_count, "size"},
+		{">AVAIL", field_count, "avail"},
+		{">USED", field_count, "used"},
+		{">WORKER", field_count, "worker"},
+		{">NODE", field_count, "node"},
+		{">FRAMES", field_count, "frames"},
+		{">BYTES", field_count, "bytes"},
+		{">CALLS", field_count, "calls"},
+		{"FAULT", field_text, "fault"},
+		{NULL, NULL, NULL},
 	};
 	const json_t *rings = json_object_get(port, "queues");
 
@@ -88,12 +95,19 @@ void print_port(const json_t *port, FILE *out)
 static void print_nic_queues(const json_t *nic, FILE *out)
 {
 	static const struct column columns[] = {
-		{">QUEUE", field_count, "queue"},         {">WORKER", field_count, "worker"},
-		{">FROM-WIRE", field_count, "rx_frames"}, {">BYTES", field_count, "rx_bytes"},
-		{">TO-WIRE", field_count, "tx_frames"},   {">BYTES", field_count, "tx_bytes"},
-		{">KICKS", field_count, "kicks"},         {">AGAIN", field_count, "kick_again"},
-		{">LOST", field_count, "kick_lost"},      {">ERROR", field_count, "kick_error"},
-		{">YIELDS", field_count, "yields"},       {NULL, NULL, NULL},
+		{">QUEUE", field_count, "queue"},
+		{">WORKER", field_count, "worker"},
+		{">NODE", field_count, "node"},
+		{">FROM-WIRE", field_count, "rx_frames"},
+		{">BYTES", field_count, "rx_bytes"},
+		{">TO-WIRE", field_count, "tx_frames"},
+		{">BYTES", field_count, "tx_bytes"},
+		{">KICKS", field_count, "kicks"},
+		{">AGAIN", field_count, "kick_again"},
+		{">LOST", field_count, "kick_lost"},
+		{">ERROR", field_count, "kick_error"},
+		{">YIELDS", field_count, "yields"},
+		{NULL, NULL, NULL},
 	};
 	const json_t *queues = json_object_get(nic, "queues"), *q;
 	size_t i;

@@ -195,13 +195,13 @@ class Station(Closing):
 
 class Vfe:
     """tests/frontend/vfe: `mode` and options as on its command line, underscores for dashes;
-    True for an option without a value."""
+    True for an option without a value. prefix: of the command line."""
 
     _serial = 0
 
-    def __init__(self, topo, sock, mode, **options):
+    def __init__(self, topo, sock, mode, prefix=(), **options):
         Vfe._serial += 1
-        argv = [base.binary("vfe"), "--socket", sock]
+        argv = [*prefix, base.binary("vfe"), "--socket", sock]
         for key, value in options.items():
             argv += [f"--{key.replace('_', '-')}"]
             argv += [] if value is True else [value]

@@ -59,7 +59,43 @@ static const struct row rows[] = {
          {0, 1, 0, 1, 1}},
 };
 
-static void run_row(const struct row *row)
+/* The same on two nodes: even workers are on node 0, odd ones on node 1. Every source is of node 0.
+ */
+static const struct row far_rows[] = {
+	{"two floods: to the worker on the same node, though the other is as idle",
+         4,
+         2,
+         {{0, 500}, {0, 500}},
+         {2, 0}},
+	{"to the same node, though another worker has less to do",
+         4,
+         3,
+         {{0, 500}, {0, 500}, {2, 100}},
+         {2, 0, 2}},
+	{"the same node is full: to the other one, since it helps by far",
+         4,
+         4,
+         {{0, 500}, {0, 500}, {2, -900}, {1, 0}},
+         {1, 0, 2, 1}},
+	{"the same node is full, and the other one would help a little only",
+         2,
+         3,
+         {{0, 850}, {0, 150}, {1, 10}},
+         {0, 0, 1}},
+	{"away from the memory anyhow: home, for what little it helps",
+         2,
+         3,
+         {{1, 850}, {1, 150}, {0, 10}},
+         {1, 0, 0}},
+	{"each worker of the node gets one, then those of the other",
+         4,
+         4,
+         {{0, 250}, {0, 250}, {0, 250}, {0, 250}},
+         {2, 0, 0, 0}},
+	{"four floods fill the node", 4, 4, {{0, 500}, {0, 500}, {2, 500}, {2, 500}}, {1, 0, 3, 2}},
+};
+
+static void run_row(const struct row *row, const bool *near)
 {
 	struct placement_source s[MAX_SOURCES];
 	uint32_t loads[MAX_WORKERS] = {0}, n_moves = 0;
@@ -72,6 +108,7 @@ static void run_row(const struct row *row)
 			.worker = row->sources[i].worker,
 			.load = (uint32_t)(load < 0 ? -load : load),
 			.fixed = load < 0,
+			.near = near,
 		};
 		loads[s[i].worker] += s[i].load;
 	}
@@ -95,7 +132,16 @@ static void test_rows(void **state)
 {
 	(void)state;
 	for (uint32_t i = 0; i < ARRAY_SIZE(rows); i++)
-		run_row(&rows[i]);
+		run_row(&rows[i], NULL);
+}
+
+static void test_far_rows(void **state)
+{
+	static const bool near[MAX_WORKERS] = {true, false, true, false, true, false, true, false};
+
+	(void)state;
+	for (uint32_t i = 0; i < ARRAY_SIZE(far_rows); i++)
+		run_row(&far_rows[i], near);
 }
 
 /* Whatever the loads are: moves end, and each leaves the worst worker with less. */
@@ -107,27 +153,37 @@ static void test_moves_end(void **state)
 	for (int round = 0; round < 20000; round++) {
 		struct placement_source s[MAX_SOURCES];
 		uint32_t loads[MAX_WORKERS] = {0}, n_moves = 0, n, n_workers;
+		bool near[2][MAX_WORKERS];
 		struct placement_move move;
 
 		seed = seed * 1664525 + 1013904223;
 		n_workers = 1 + (seed >> 8) % MAX_WORKERS;
 		n = (seed >> 16) % (MAX_SOURCES + 1);
+		for (uint32_t i = 0; i < n_workers; i++) {
+			near[0][i] = i % 2 == 0;
+			near[1][i] = n_workers == 1 || i % 2;
+		}
 		for (uint32_t i = 0; i < n; i++) {
 			seed = seed * 1664525 + 1013904223;
-			s[i] = (struct placement_source){.worker = (seed >> 8) % n_workers,
-			                                 .load = (seed >> 16) % 700,
-			                                 .fixed = seed >> 29 == 0};
+			s[i] = (struct placement_source){
+				.worker = (seed >> 8) % n_workers,
+				.load = (seed >> 16) % 700,
+				.fixed = seed >> 29 == 0,
+				.near = seed >> 28 & 1 ? near[seed >> 27 & 1] : NULL};
 			loads[s[i].worker] += s[i].load;
 		}
 		while (placement_decide(loads, n_workers, s, n, &move)) {
-			uint32_t from = s[move.source].worker, before = loads[from];
+			const bool *its = s[move.source].near;
+			uint32_t from = s[move.source].worker, before = loads[from], gain;
 
 			assert_true(before >= PLACEMENT_FULL);
 			loads[from] -= s[move.source].load;
 			loads[move.to] += s[move.source].load;
 			s[move.source].worker = move.to;
-			assert_true(loads[from] + PLACEMENT_GAIN <= before);
-			assert_true(loads[move.to] + PLACEMENT_GAIN <= before);
+			gain = its && its[from] && !its[move.to] ? PLACEMENT_FAR_GAIN
+			                                         : PLACEMENT_GAIN;
+			assert_true(loads[from] + gain <= before);
+			assert_true(loads[move.to] + gain <= before);
 			assert_true(++n_moves < 1000);
 		}
 	}
@@ -137,6 +193,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_far_rows),
 		cmocka_unit_test(test_moves_end),
 	};
 

@@ -37,9 +37,10 @@ static int listener;
 	"\"protocol_features\":[],\"queue_pairs\":2,\"max_queue_pairs\":8,\"mtu\":1500,"           \
 	"\"guest_memory_bytes\":536870912,\"regions\":2,\"last_error\":null,\"connects\":3,"       \
 	"\"queues\":[{\"index\":0,\"kind\":\"rx\",\"started\":true,\"enabled\":true,\"size\":256," \
-	"\"worker\":null,\"frames\":5,\"bytes\":300,\"calls\":2,\"fault\":null,\"avail\":261,"     \
+	"\"worker\":null,\"node\":1,\"frames\":5,\"bytes\":300,\"calls\":2,\"fault\":null,"        \
+	"\"avail\":261,"                                                                           \
 	"\"used\":5},{\"index\":1,\"kind\":\"tx\",\"started\":false,\"enabled\":false,"            \
-	"\"size\":256,\"worker\":1,\"frames\":0,\"bytes\":0,\"calls\":0,"                          \
+	"\"size\":256,\"worker\":1,\"node\":null,\"frames\":0,\"bytes\":0,\"calls\":0,"            \
 	"\"fault\":\"bad-head\",\"avail\":0,\"used\":0}],"                                         \
 	"\"to_guest\":{\"frames\":5,\"bytes\":300,\"drops\":{\"no-buffer\":12,\"no-guest\":0}},"   \
 	"\"from_guest\":{\"frames\":0,\"bytes\":0,\"drops\":{\"too-long\":1,\"no-link\":2}}}"
@@ -52,14 +53,14 @@ static int listener;
 	"\"copy_mode\":\"copy\",\"yield\":\"auto\",\"napi_busy_poll\":64,"                         \
 	"\"prog_id\":17,\"adopted\":true,\"miss\":\"redirect\","                                   \
 	"\"redirect_to\":\"br0\",\"no_daemon\":\"drop\",\"resets\":1,\"error\":null,"              \
-	"\"queues\":[{\"queue\":0,\"worker\":0,\"rx_frames\":10,\"rx_bytes\":640,"                 \
+	"\"queues\":[{\"queue\":0,\"worker\":0,\"node\":1,\"rx_frames\":10,\"rx_bytes\":640,"      \
 	"\"tx_frames\":4,\"tx_bytes\":256,\"kicks\":4,\"kick_again\":0,\"kick_lost\":1,"           \
 	"\"kick_error\":0,\"yields\":3,\"busy_polls\":true,\"napi_id\":8193,"                      \
 	"\"kernel\":{\"rx_dropped\":2,\"rx_ring_full\":0}}],"                                      \
 	"\"verdicts\":{\"guest\":{\"frames\":10,\"bytes\":640}},\"drops\":{\"no-port\":4}}"
 
 #define WORKER_A                                                                                   \
-	"{\"id\":0,\"cpu\":1,\"tid\":99,\"state\":\"sleeping\",\"load\":12,"                       \
+	"{\"id\":0,\"cpu\":1,\"node\":0,\"tid\":99,\"state\":\"sleeping\",\"load\":12,"            \
 	"\"wakeup_latency\":\"held\",\"cpu_time_us\":1234567,"                                     \
 	"\"sleeps\":8,\"bursts\":3,\"frames\":20,\"queues\":[\"nic n0 q0\",\"port a q0\"]}"
 
@@ -82,9 +83,10 @@ static int listener;
 	"    frames for no guest: redirect to br0; guests' frames without a daemon: drop\n"        \
 	"    steered: guest 10\n"                                                                  \
 	"    dropped: no-port 4\n"                                                                 \
-	"    QUEUE  WORKER  FROM-WIRE  BYTES  TO-WIRE  BYTES  KICKS  AGAIN  LOST  ERROR  "         \
+	"    QUEUE  WORKER  NODE  FROM-WIRE  BYTES  TO-WIRE  BYTES  KICKS  AGAIN  LOST  ERROR  "   \
 	"YIELDS\n"                                                                                 \
-	"        0       0         10    640        4    256      4      0     1      0       "    \
+	"        0       0     1         10    640        4    256      4      0     1      0    " \
+	"   "                                                                                      \
 	"3\n"                                                                                      \
 	"    queue 0: the worker polls the driver, NAPI id 8193\n"                                 \
 	"    queue 0, kernel: rx_dropped 2\n"
@@ -100,9 +102,10 @@ static int listener;
 	"      dropped: no-buffer 12\n"                                                            \
 	"    from guest: 0 frames, 0 bytes\n"                                                      \
 	"      dropped: too-long 1, no-link 2\n"                                                   \
-	"    RING  KIND  STATE    SIZE  AVAIL  USED  WORKER  FRAMES  BYTES  CALLS  FAULT\n"        \
-	"       0  rx    running   256    261     5       -       5    300      2  -\n"            \
-	"       1  tx    stopped   256      0     0       1       0      0      0  bad-head\n"
+	"    RING  KIND  STATE    SIZE  AVAIL  USED  WORKER  NODE  FRAMES  BYTES  CALLS  FAULT\n"  \
+	"       0  rx    running   256    261     5       -     1       5    300      2  -\n"      \
+	"       1  tx    stopped   256      0     0       1     -       0      0      0  "         \
+	"bad-head\n"
 
 static const struct row {
 	const char *args, *request, *answer;
@@ -139,8 +142,8 @@ static const struct row {
          "n0    steered  up     native  copy       1  veth    02:00:00:00:00:ff  1500  -\n"},
 	{"nic show n0", REQUEST("nic.list"), RESULT("{\"nics\":[" NIC_A "]}"), 0, NIC_TEXT},
 	{"w", REQUEST("worker.list"), RESULT("{\"workers\":[" WORKER_A "]}"), 0,
-         "ID  CPU  TID  STATE     BUSY%  CPU-TIME  SLEEPS  FRAMES  BURSTS  SERVES\n"
-         " 0    1   99  sleeping     12    1.235s       8      20       3  nic n0 q0 +1\n"},
+         "ID  CPU  NODE  TID  STATE     BUSY%  CPU-TIME  SLEEPS  FRAMES  BURSTS  SERVES\n"
+         " 0    1     0   99  sleeping     12    1.235s       8      20       3  nic n0 q0 +1\n"},
 	{"worker show 0", REQUEST("worker.list"), RESULT("{\"workers\":[" WORKER_A "]}"), 0,
          WORKER_TEXT},
 	{"worker show 1", REQUEST("worker.list"), RESULT("{\"workers\":[" WORKER_A "]}"), 1,

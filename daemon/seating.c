@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "numa.h"
+#include "seating.h"
+
+struct seating {
+	uint32_t n_workers;
+	int *nodes;       /* of the workers */
+	uint32_t n_nodes; /* the last node's number and one; 0: nothing is to be known */
+	bool *near;       /* [node][worker] */
+	bool *some;       /* [node]: some workers are nearer than others */
+};
+
+static void seating_fill(struct seating *s, const char *sysfs, int node)
+{
+	bool *near = &s->near[(size_t)node * s->n_workers];
+	uint32_t best = UINT32_MAX;
+
+	for (uint32_t i = 0; i < s->n_workers; i++) {
+		uint32_t distance = numa_distance(sysfs, node, s->nodes[i]);
+
+		if (distance < best) {
+			s->some[node] = i > 0;
+			for (uint32_t k = 0; k < i; k++)
+				near[k] = false;
+			best = distance;
+		}
+		near[i] = distance == best;
+		s->some[node] |= !near[i];
+	}
+}
+
+static int seating_look(struct seating *s, const char *sysfs, const struct conf *conf)
+{
+	uint16_t nodes[NUMA_MAX];
+	uint32_t n = numa_online(sysfs, nodes);
+
+	for (uint32_t i = 0; i < s->n_workers; i++)
+		s->nodes[i] = numa_node_of_cpu(sysfs, conf->workers[i].cpu);
+	if (n < 2)
+		return 0;
+	s->n_nodes = nodes[n - 1] + 1u;
+	s->near = calloc((size_t)s->n_nodes * s->n_workers, sizeof(*s->near));
+	s->some = calloc(s->n_nodes, sizeof(*s->some));
+	if (!s->near || !s->some)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++)
+		seating_fill(s, sysfs, nodes[i]);
+	return 0;
+}
+
+int seating_new(const char *sysfs, const struct conf *conf, struct seating **ret_seating)
+{
+	struct seating *s = calloc(1, sizeof(*s));
+	int err = -ENOMEM;
+
+	if (!s)
+		return -ENOMEM;
+	s->n_workers = conf->n_workers;
+	s->nodes = calloc(s->n_workers, sizeof(*s->nodes));
+	if (s->nodes)
+		err = seating_look(s, sysfs, conf);
+	if (err < 0) {
+		seating_free(s);
+		return err;
+	}
+	*ret_seating = s;
+	return 0;
+}
+
+void seating_free(struct seating *s)
+{
+	if (!s)
+		return;
+	free(s->nodes);
+	free(s->near);
+	free(s->some);
+	free(s);
+}
+
+bool seating_matters(const struct seating *s)
+{
+	for (uint32_t i = 0; i < s->n_nodes; i++) {
+		if (s->some[i])
+			return true;
+	}
+	return false;
+}
+
+int seating_node(const struct seating *s, uint32_t worker)
+{
+	return s->nodes[worker];
+}
+
+const bool *seating_near(const struct seating *s, int node)
+{
+	if (node < 0 || (uint32_t)node >= s->n_nodes || !s->some[node])
+		return NULL;
+	return &s->near[(size_t)node * s->n_workers];
+}
+
+uint32_t seating_pick(const struct seating *s, int node, uint32_t nth)
+{
+	const bool *near = seating_near(s, node);
+	uint32_t n = 0, i = 0;
+
+	if (!near)
+		return nth % s->n_workers;
+	for (uint32_t k = 0; k < s->n_workers; k++)
+		n += near[k];
+	for (nth %= n; !near[i] || nth; i++)
+		nth -= near[i];
+	return i;
+}
