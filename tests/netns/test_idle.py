@@ -2,6 +2,8 @@
 """What an idle daemon costs: no CPU time, and little memory. And that it wakes up."""
 import os
 import re
+import struct
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -153,3 +155,40 @@ def test_busy_worker_does_not_listen(topo, wire):
         assert waits_for(daemon.pid) == asleep
         wire.send(frame(guest_mac(0), WIRE_MAC))
         guest.wait_used(0, 1)
+
+
+@pytest.mark.parametrize("features", [0, r.F_RING_PACKED], ids=["split", "packed"])
+def test_guests_kick_sleepers_only(topo, features):
+    """A guest without event index is asked for kicks before the worker sleeps, and told to save them
+    once its frames come, though SET_VRING_ENABLE gives the ring another map in between, while the
+    worker is awake for another guest."""
+    daemon = topo.daemon(2, **{"busy-poll-us": 1_000_000}).start()
+
+    def told():
+        """0: kick; 1: do not. Flags of the used ring, or of the device event structure."""
+        at = fe.at(r.TX)[2] + (2 if features else 0)
+        return struct.unpack_from("=H", fe.mem, at)[0]
+
+    def send(slot):
+        data = bytes(r.HDR) + frame(WIRE_MAC, guest_mac(0), slot)
+        if not features:
+            fe.transmit(data[r.HDR:])
+            return
+        fe.slot(r.TX, slot, fe.buffer(slot, data), len(data), id_=slot)
+        fe.ring_bell(r.TX)
+        fe.wait_slot(r.TX, slot, slot)
+
+    def state():
+        return call(daemon, "worker.list")["workers"][0]["state"]
+    usual = r.F_VERSION_1 | r.F_MRG_RXBUF | r.F_PROTOCOL
+    with RawFrontEnd(topo.socket(0)).start(features=usual | features) as fe, \
+            RawFrontEnd(topo.socket(1)).start() as other:
+        for slot in range(2):
+            wait_for(lambda: state() == "sleeping" and told() == 0, 5,
+                     "sleeping worker that wants kicks")
+            other.transmit(frame(WIRE_MAC, guest_mac(1)))
+            for on in (0, 1):
+                assert fe.ack(r.SET_VRING_ENABLE, struct.pack("=II", r.TX, on)) == 0
+            time.sleep(0.02)  # it looks at the ring, and finds the other map
+            send(slot)
+            wait_for(lambda: told() == 1, 0.3, "word that kicks are not wanted", every=0.001)
