@@ -286,6 +286,8 @@ void daemon_move_queue(struct daemon *d, uint32_t nic, uint32_t queue, uint32_t 
 
 int daemon_node_of_ring(const struct daemon *d, uint32_t port, uint32_t ring)
 {
+	if (!seating_matters(d->seating))
+		return MEM_NODE_ANY;
 	return vhost_vq_node(vhost_dev_vq(d->ports[port].port->dev, (uint16_t)ring));
 }
 
@@ -315,7 +317,7 @@ static void daemon_place_rings(struct daemon *d, uint32_t port)
 {
 	struct daemon_port *p = &d->ports[port];
 
-	if (p->port->conf->worker_cpu >= 0 || !seating_matters(d->seating))
+	if (p->port->conf->worker_cpu >= 0)
 		return;
 	for (uint16_t r = 1; r < vhost_dev_n_vqs(p->port->dev); r += 2) {
 		struct daemon_seat *seat = &p->seats[r / 2];

@@ -97,7 +97,7 @@ uint32_t daemon_worker_of_ring(const struct daemon *daemon, uint32_t port, uint3
  * daemon_node_of_ring() - NUMA node of a transmit ring, and with it, as far as we know, of its
  * frames daemon_node_of_queue() - that of a nic queue's packet memory
  *
- * Return: MEM_NODE_ANY if it is not known, or the ring does not run.
+ * Return: MEM_NODE_ANY if it is not known, the ring does not run, or all workers are alike (rings).
  */
 int daemon_node_of_ring(const struct daemon *daemon, uint32_t port, uint32_t ring);
 int daemon_node_of_queue(const struct daemon *daemon, uint32_t nic, uint32_t queue);
