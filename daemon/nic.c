@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "group_tap.h"
@@ -209,6 +210,25 @@ static void nic_copy_link(struct nic *nic)
 static_assert(sizeof(((struct nic *)0)->driver) == sizeof(((struct netlink_link *)0)->driver),
               "driver names are copied whole");
 
+static bool kernel_is_before(unsigned major, unsigned minor)
+{
+	unsigned have_major = 0, have_minor = 0;
+	struct utsname name;
+
+	return uname(&name) == 0 && sscanf(name.release, "%u.%u", &have_major, &have_minor) == 2 &&
+	       (have_major < major || (have_major == major && have_minor < minor));
+}
+
+/* Drivers take long frames in several parts; XDP could not hand such to AF_XDP for a while. */
+static void nic_warn_parts(const struct nic *nic)
+{
+	if (nic->zerocopy || nic->mtu <= nic_one_part_mtu() || !kernel_is_before(6, 6))
+		return;
+	log_warn("nic %s: MTU %u: before Linux 6.6 the kernel drops frames that a driver receives "
+	         "in several parts, as most do with long ones: ip link set dev %s mtu %u",
+	         nic->priv->name, nic->mtu, nic->priv->name, nic_one_part_mtu());
+}
+
 static int nic_bind(struct nic *nic, char **ret_why)
 {
 	struct nic_priv *priv = nic->priv;
@@ -234,6 +254,7 @@ static int nic_bind(struct nic *nic, char **ret_why)
 		return err;
 	}
 	nic_log_bound(nic);
+	nic_warn_parts(nic);
 	return 0;
 }
 
@@ -288,6 +309,7 @@ static void nic_retry_later(struct nic *nic)
 static int nic_sync_bound(struct nic *nic, char **ret_why)
 {
 	const char *reason = nic_must_rebind(nic);
+	uint32_t mtu = nic->mtu;
 	int err;
 
 	if (reason) {
@@ -296,6 +318,8 @@ static int nic_sync_bound(struct nic *nic, char **ret_why)
 		return nic_bind(nic, ret_why);
 	}
 	nic_copy_link(nic);
+	if (nic->mtu != mtu)
+		nic_warn_parts(nic);
 	err = nic_view_refresh(nic);
 	return err < 0 ? why_set(ret_why, err, "not enough memory") : 0;
 }

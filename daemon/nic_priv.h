@@ -63,6 +63,10 @@ uint32_t nic_frame_size(uint32_t mtu);
 /** nic_max_mtu() - the largest MTU that can be carried */
 uint32_t nic_max_mtu(void);
 
+/** nic_one_part_mtu() - the same of frames that a driver with a page for each receives in one part
+ */
+uint32_t nic_one_part_mtu(void);
+
 /** nic_view_new() - a view without queues that is down */
 struct nic_view *nic_view_new(uint32_t n_queues);
 

@@ -37,6 +37,13 @@ uint32_t nic_max_mtu(void)
 	return 4096 - XSK_PACKET_HEADROOM - nic_frame_need(0);
 }
 
+uint32_t nic_one_part_mtu(void)
+{
+	const uint32_t behind = 320; /* struct skb_shared_info */
+
+	return nic_max_mtu() - behind;
+}
+
 uint32_t nic_frame_size(uint32_t mtu)
 {
 	if (mtu > nic_max_mtu())

@@ -3,6 +3,7 @@
 at any time."""
 import pytest
 
+from vx.base import patience
 from vx.topo import guest_mac
 
 from vxnet import WIRE_MAC, Vfe, close_guests, frame, from_drops, port, to_drops, untouched, wait_port
@@ -54,7 +55,8 @@ def test_restarts(topo):
     daemon(topo, both=True)
     link = Vfe(topo, topo.socket(0), "pair", peer_socket=topo.socket(1), mac=guest_mac(0),
                peer_mac=guest_mac(1), count=3000, churn="restart", churn_every=500,
-               both=True, timeout_ms=30000, allow_loss=True, iommu=True, iommu_flush_ms=20)
+               both=True, timeout_ms=int(15000 * patience()), allow_loss=True, iommu=True,
+               iommu_flush_ms=20)
     result = link.result(timeout=60)
     untouched(result)
 

@@ -12,6 +12,7 @@ import pytest
 from vx import base
 from vx.base import die_with_parent, run, wait_for
 from vx.daemon import Daemon
+from vx.net import rename
 from vx.topo import guest_mac
 
 import xdp
@@ -301,9 +302,9 @@ def test_least_privileges(topo, wire):
         wire.send_all(frame(guest_mac(0), WIRE_MAC, k) for k in range(20))
         assert len(wire.receive(20)) == 20
         topo.host.ip("link", "set", "nic0", "mtu", 1500)
-        topo.host.ip("link", "set", "nic0", "name", "other0")
+        rename(topo.host, "nic0", "other0")
         wait_nic(daemon, "absent")
-        topo.host.ip("link", "set", "other0", "name", "nic0")
+        rename(topo.host, "other0", "nic0")
         wait_nic(daemon, "up")
         wire.send_all(frame(guest_mac(0), WIRE_MAC, k) for k in range(20))
         assert len(wire.receive(20)) == 20

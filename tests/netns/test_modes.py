@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from vx.base import run, wait_for
-from vx.net import veth
+from vx.net import need_veth, veth
 from vx.topo import guest_mac
 
 from rawfe import BUFFERS, DESC_WRITE, HDR, RawFrontEnd
@@ -64,9 +64,12 @@ def test_dedicated_echo_both_ways(topo, wire):
     wire.send_all(frame(guest_mac(0), WIRE_MAC, i, size, vlan=5 if i % 2 else None)
                   for i, size in enumerate(sizes))
     got = wire.receive(len(sizes))
-    assert [f.seq for f in got] == list(range(len(sizes)))
-    assert all(f.good and f.dst == WIRE_MAC for f in got)
-    assert [f.vlan for f in got] == [5 if i % 2 else None for i in range(len(sizes))]
+    assert len(got) == len(sizes) and all(f.good and f.dst == WIRE_MAC for f in got)
+    if "VX_NICS" not in os.environ:
+        assert [f.seq for f in got] == list(range(len(sizes)))
+    # Of frames that a driver hands over together, the kernel gives tagged ones to sockets first.
+    for i, vlan in enumerate((None, 5)):
+        assert [f.seq for f in got if f.vlan == vlan] == list(range(i, len(sizes), 2))
 
 
 def test_dedicated_port_in_a_vlan(topo, wire):
@@ -91,6 +94,7 @@ def test_internal(topo, wire, host):
         assert guest.result()["group"] == 20
     Vfe(topo, topo.socket(0), "pair", peer_socket=topo.socket(1), mac=guest_mac(0),
         peer_mac=guest_mac(1), both=True, count=2000, size="42-9000", mem=64).result()
+    topo.host.ip("link", "set", "nic0", "promisc", "on")
     wire.send_all(frame(guest_mac(0), WIRE_MAC, i) for i in range(5))
     assert len(host.receive(5)) == 5
     assert wire.receive(timeout=0.1) == []
@@ -354,6 +358,7 @@ def test_jumbo_frames(topo, wire):
 
 def test_receiver_with_a_thread_of_its_own(topo, wire):
     """Threaded NAPI at the other end: every frame arrives, and the worker lets the thread run."""
+    need_veth("only there the other end runs where the frames are sent")
     topo.wire.run("ethtool", "-K", "wire0", "gro", "on")
     if not topo.wire.sysfs("wire0/threaded", 1):
         pytest.skip("this kernel has no threaded NAPI")
@@ -395,6 +400,7 @@ def test_device_name_with_a_dot(topo):
 def test_unfinished_checksums_of_group_frames_are_finished(topo, wire):
     """A broadcast from a stack that leaves checksums to its device: the copy for the guest has
     a complete one (RFC 768)."""
+    need_veth("devices finish checksums before they send")
     topo.daemon(1).start()
     topo.wire.run("ethtool", "-K", "wire0", "tx", "on")
     with RawFrontEnd(topo.socket(0)).start() as guest:

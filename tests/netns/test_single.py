@@ -151,7 +151,8 @@ def test_capabilities_and_descriptor(tmp_path):
     for more in ([], ["--socket-path", SOCKET]):
         done = run(base.binary(DAEMON), *more, "--print-capabilities")
         assert json.loads(done.stdout)["type"] == "net"
-    installed = subprocess.run(["cmake", "--install", base.build_dir(), "--prefix", tmp_path],
+    cmake = base.tool("cmake")
+    installed = subprocess.run([cmake, "--install", base.build_dir(), "--prefix", tmp_path],
                                env=dict(os.environ, DESTDIR=str(tmp_path / "root")),
                                capture_output=True, text=True, check=False)
     assert installed.returncode == 0, installed.stderr

@@ -47,8 +47,8 @@ def kernel_package(series):
     return name[1], version
 
 
-def _module_order(tree, release):
-    """Paths of the wanted modules below lib/modules/<release>, what is needed first."""
+def module_order(tree, release, names):
+    """Paths of the named modules below lib/modules/<release>, what is needed first."""
     _out("depmod", "-b", str(tree), release)
     base = tree / "lib/modules" / release
     needs = {}
@@ -65,7 +65,7 @@ def _module_order(tree, release):
             order.append(module)
 
     builtin = (base / "modules.builtin").read_text()
-    for name in MODULES:
+    for name in names:
         if name in by_name:
             add(by_name[name])
         elif f"/{name}.ko" not in builtin:
@@ -73,7 +73,7 @@ def _module_order(tree, release):
     return base, order
 
 
-def _copy_with_libraries(root, path, target):
+def copy_with_libraries(root, path, target):
     """A program or library as `target`, and the libraries it needs in their places."""
     needs = re.findall(r"(/\S+) \(0x", _out("ldd", path))
     for source, name in ((path, target), *((lib, lib) for lib in needs)):
@@ -83,28 +83,29 @@ def _copy_with_libraries(root, path, target):
             shutil.copy2(os.path.realpath(source), copy)
 
 
-def _copy_program(root, name):
+def copy_program(root, name):
     path = shutil.which(name, path="/usr/bin:/usr/sbin:/bin:/sbin")
     if not path:
         raise ImageError(f"{name} is not installed (scripts/deps)")
-    _copy_with_libraries(root, path, f"usr/bin/{name}")
+    copy_with_libraries(root, path, f"usr/bin/{name}")
+
+
+def copy_module(source, folder):
+    """A module, uncompressed. Returns its name there."""
+    name = re.sub(r"\.(xz|zst|gz)$", "", source.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    if source.suffix == ".ko":
+        shutil.copy(source, folder / name)
+    else:
+        tool = {".xz": "xz", ".zst": "zstd", ".gz": "gzip"}[source.suffix]
+        with open(folder / name, "wb") as out:
+            subprocess.run([tool, "-dc", str(source)], stdout=out, check=True)
+    return name
 
 
 def _copy_modules(tree, root, release):
-    base, order = _module_order(tree, release)
-    (root / "modules").mkdir()
-    names = []
-    for module in order:
-        name = re.sub(r"\.(xz|zst|gz)$", "", os.path.basename(module))
-        source = base / module
-        target = root / "modules" / name
-        if source.suffix == ".ko":
-            shutil.copy(source, target)
-        else:
-            tool = {".xz": "xz", ".zst": "zstd", ".gz": "gzip"}[source.suffix]
-            with open(target, "wb") as out:
-                subprocess.run([tool, "-dc", str(source)], stdout=out, check=True)
-        names.append(name)
+    base, order = module_order(tree, release, MODULES)
+    names = [copy_module(base / module, root / "modules") for module in order]
     (root / "modules/order").write_text("".join(n + "\n" for n in names))
 
 
@@ -117,7 +118,7 @@ def _make_root(tree, root, release):
         if applet not in skip:
             (root / "bin" / applet).symlink_to("busybox")
     for name in PROGRAMS:
-        _copy_program(root, name)
+        copy_program(root, name)
     _copy_modules(tree, root, release)
     (root / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
@@ -125,7 +126,7 @@ def _make_root(tree, root, release):
         shutil.copy2(SOURCE / name, root / name)
 
 
-def _pack(root, target):
+def pack(root, target):
     find = subprocess.run(["find", ".", "-print0"], cwd=root, stdout=subprocess.PIPE, check=True)
     with open(target, "wb") as out:
         subprocess.run(
@@ -160,7 +161,7 @@ def build(cache, series="stable"):
             _make_root(tree, root, release)
             folder.mkdir(exist_ok=True)
             shutil.copy(tree / f"boot/vmlinuz-{release}", kernel)
-            _pack(root, folder / "part")
+            pack(root, folder / "part")
             os.replace(folder / "part", initramfs)
         return kernel, initramfs
 
@@ -172,13 +173,13 @@ def with_testpmd(cache, initramfs):
         if target.exists():
             return target
         root, part = Path(tmp) / "root", Path(tmp) / "cpio"
-        _copy_program(root, "dpdk-testpmd")
+        copy_program(root, "dpdk-testpmd")
         for driver in DPDK_DRIVERS:
             found = list(DPDK.glob(f"pmds-*/librte_{driver}.so"))
             if len(found) != 1:
                 raise ImageError(f"DPDK's {driver} is not installed (scripts/deps)")
-            _copy_with_libraries(root, str(found[0]), str(found[0]))
-        _pack(root, part)
+            copy_with_libraries(root, str(found[0]), str(found[0]))
+        pack(root, part)
         # The kernel unpacks archives that follow one another.
         with open(Path(tmp) / "both", "wb") as both:
             both.write(initramfs.read_bytes() + part.read_bytes())

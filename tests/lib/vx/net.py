@@ -156,8 +156,72 @@ def veth(ns_a, dev_a, ns_b, dev_b, queues=1):
             "peer", "name", dev_b, "netns", ns_b.name, "numtxqueues", queues,
             "numrxqueues", queues)
     for ns, dev in ((ns_a, dev_a), (ns_b, dev_b)):
-        ns.run("ethtool", "-K", dev, "tx", "off", "txvlan", "off", "rxvlan", "off", check=False)
-        ns.ip("link", "set", dev, "up")
+        _bring_up(ns, dev)
+
+
+def _bring_up(ns, dev):
+    ns.run("ethtool", "-K", dev, "tx", "off", "txvlan", "off", "rxvlan", "off", check=False)
+    ns.ip("link", "set", dev, "up")
+
+
+def need_veth(why):
+    """Called by a test that cannot do with the devices of VX_NICS."""
+    if os.environ.get("VX_NICS"):
+        raise base.Skip(f"not with VX_NICS: {why}")
+
+
+def rename(ns, old, new):
+    """Kernels before 6.2 rename a device only while it is down."""
+    if ns.ip("link", "set", old, "name", new, check=False).returncode:
+        ns.ip("link", "set", old, "down")
+        ns.ip("link", "set", old, "name", new)
+        ns.ip("link", "set", new, "up")
+
+
+class Lent(Closing):
+    """A device of the machine, named by VX_NICS, under another name in a namespace until close."""
+
+    def __init__(self, real, ns, dev, queues):
+        self.real, self.ns, self.dev = real, ns, dev
+        self._entry = base.on_exit(self._give_back)
+        run("ip", "link", "set", real, "down")
+        run("ip", "link", "set", real, "mtu", 1500, "netns", ns.name, "name", dev)
+        have = re.findall(r"Combined:\s+(\d+)", ns.run("ethtool", "-l", dev, check=False).stdout)
+        if int((have or [1])[-1]) != queues:
+            done = ns.run("ethtool", "-L", dev, "combined", queues, check=False)
+            if done.returncode:
+                self.close()
+                raise base.Skip(f"{real} cannot have {queues} queues: {done.stdout.strip()}")
+        _bring_up(ns, dev)
+
+    def _give_back(self):
+        for off in ("xdp", "xdpgeneric"):  # of a daemon that was killed
+            self.ns.ip("link", "set", self.dev, off, "off", check=False)
+        self.ns.ip("link", "set", self.dev, "promisc", "off", "down", check=False)
+        self.ns.ip("link", "set", self.dev, "netns", os.getpid(), "name", self.real, check=False)
+
+    def close(self):
+        base.cancel(self._entry)
+        self._give_back()
+
+
+def cable(ns_a, dev_a, ns_b, dev_b, queues=1):
+    """A veth pair, or the two devices that VX_NICS=a,b names, which are connected to each other.
+    Returns what is to be closed before the namespaces are."""
+    names = os.environ.get("VX_NICS")
+    if not names:
+        veth(ns_a, dev_a, ns_b, dev_b, queues)
+        return []
+    a, b = names.split(",")
+    lent = [Lent(a, ns_a, dev_a, queues)]
+    try:
+        lent.append(Lent(b, ns_b, dev_b, queues))
+        # The far end plays all stations of a network.
+        ns_b.ip("link", "set", dev_b, "promisc", "on")
+    except base.Skip:
+        lent[0].close()
+        raise
+    return lent
 
 
 class Capture(Closing):

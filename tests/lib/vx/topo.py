@@ -19,7 +19,7 @@ from pathlib import Path
 from . import base
 from .daemon import Daemon, sweep_pins
 from .guest import Guest
-from .net import Namespace, sweep, veth
+from .net import Namespace, cable, sweep, veth
 
 HOST, WIRE = "198.18.0.1", "198.18.0.2"
 
@@ -51,7 +51,7 @@ class Topology(base.Closing):
         sweep_mounts()
         self.workdir = Path(tempfile.mkdtemp(prefix=f"{base.PREFIX}{os.getpid()}-{label}-"))
         self.host, self.wire = Namespace("host"), Namespace("wire")
-        veth(self.host, "nic0", self.wire, "wire0", queues)
+        self._open = cable(self.host, "nic0", self.wire, "wire0", queues)
         if mtu:
             self.host.ip("link", "set", "nic0", "mtu", mtu)
             self.wire.ip("link", "set", "wire0", "mtu", mtu)
@@ -62,7 +62,6 @@ class Topology(base.Closing):
         self.wire.ip("addr", "add", f"{WIRE}/24", "dev", "br0" if far else "wire0")
         for ns in (self.host, self.wire):
             ns.sysctl("net.ipv4.icmp_echo_ignore_broadcasts", 0)
-        self._open = []
         self.failed = False
 
     def _join_far(self):
