@@ -24,7 +24,7 @@ enum {
 
 static void usage(FILE *out)
 {
-	fputs("usage: vbench [options] c2c|pair|fan|ports|tx|rx|lat|idle|wake|rate\n"
+	fputs("usage: vbench [options] c2c|copy|pair|fan|ports|tx|rx|lat|idle|wake|rate\n"
 	      "\n"
 	      "  --socket PATH         vhost-user socket of a guest; once for each guest\n"
 	      "  --mac MAC             of the first guest (02:00:00:00:00:01); the others count "
@@ -173,6 +173,7 @@ static void check_guests(struct bench_options *o)
 		int min, max;
 	} guests[] = {
 		{"c2c", 0, 0},
+		{"copy", 0, 0},
 		{"pair", 2, 2},
 		{"fan", 2, BENCH_MAX_GUESTS},
 		{"ports", 2, BENCH_MAX_GUESTS},

@@ -158,6 +158,15 @@ def test_bare_wake_up():
     assert 0 < found["min_ns"] <= found["p50_ns"] <= found["p99_ns"] <= found["max_ns"]
 
 
+def test_bare_copies():
+    """Short frames are copied faster than long ones, and none in no time."""
+    rates = []
+    for size in (64, 1518):
+        done = base.run(base.build_dir() / "tests/bench/vbench", "copy", "--ms", 50, "--size", size)
+        rates.append(json.loads(done.stdout)["mpps"])
+    assert 5000 > rates[0] > 2 * rates[1] > 0
+
+
 def test_builds_side_by_side():
     """compare.py, with one build under two names."""
     base.need_root()

@@ -3,6 +3,7 @@
  * vbench.c - measure a vhost-user back end from the guests' side
  *
  *   vbench c2c      distance of two CPUs, and how much of its core each has
+ *   vbench copy     no guest: bare copies of as many frames, what copying alone allows
  *   vbench pair     two guests: frames consumed and delivered in a second, one or both ways
  *   vbench fan      the first guest to all others, frame by frame in turn
  *   vbench ports    many guests, each with its neighbour, or some idle
@@ -21,6 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bench_copy.h"
 #include "bench_flow.h"
 #include "bench_guests.h"
 #include "bench_pace.h"
@@ -58,10 +60,11 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *mode;
 		int (*run)(const struct bench_options *);
-	} paced[] = {{"lat", bench_round_trip},
-	             {"idle", bench_after_idle},
-	             {"wake", bench_wake},
-	             {"rate", bench_fixed_rate}};
+	} others[] = {{"lat", bench_round_trip},
+	              {"idle", bench_after_idle},
+	              {"wake", bench_wake},
+	              {"rate", bench_fixed_rate},
+	              {"copy", bench_copy}};
 	struct sigaction act = {.sa_handler = on_signal};
 	struct bench_options o;
 	int err;
@@ -78,9 +81,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "vbench: CPU %d: %s\n", o.cpu, strerror(-err));
 		return 1;
 	}
-	for (size_t i = 0; i < sizeof(paced) / sizeof(paced[0]); i++) {
-		if (strcmp(o.mode, paced[i].mode) == 0)
-			return paced[i].run(&o);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		if (strcmp(o.mode, others[i].mode) == 0)
+			return others[i].run(&o);
 	}
 	return bench_flow(&o);
 }
