@@ -118,9 +118,9 @@ static void balance_move(struct balance *b, const struct placement_move *move)
 	                              : d->nics[s->index].nic->conf->name;
 
 	if (s->is_port)
-		daemon_move_ring(d, s->index, s->queue, move->to);
+		daemon_move_ring(d, s->index, s->queue, move->to, false);
 	else
-		daemon_move_queue(d, s->index, s->queue, move->to);
+		daemon_move_queue(d, s->index, s->queue, move->to, false);
 	log_limited(&b->limit, LOG_LEVEL_INFO,
 	            "worker %u is busy for %u %% of the time: %s %s q%u (%u %%) moves to worker %u "
 	            "(%u %%)",

@@ -644,7 +644,7 @@ static json_t *method_port_move(struct ctl_call *call)
 		return fail(call, "there is no port '%s'", move.name);
 	if (move.queue >= d->ports[i].port->conf->queues)
 		return fail(call, "port '%s' has no queue pair %u", move.name, move.queue);
-	daemon_move_ring(d, i, 2 * move.queue + 1, move.worker);
+	daemon_move_ring(d, i, 2 * move.queue + 1, move.worker, true);
 	return wrap("worker", json_integer(move.worker));
 }
 
@@ -666,7 +666,7 @@ static json_t *method_nic_move(struct ctl_call *call)
 		k++;
 	if (k == view->n_queues)
 		return fail(call, "nic '%s' has no queue %u now", move.name, move.queue);
-	daemon_move_queue(d, i, k, move.worker);
+	daemon_move_queue(d, i, k, move.worker, true);
 	return wrap("worker", json_integer(move.worker));
 }
 

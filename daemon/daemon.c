@@ -253,12 +253,13 @@ static void daemon_seat(struct daemon_seat *seat, uint32_t to)
 	seat->moved_ms = clock_now_ms();
 }
 
-void daemon_move_ring(struct daemon *d, uint32_t port, uint32_t ring, uint32_t to)
+void daemon_move_ring(struct daemon *d, uint32_t port, uint32_t ring, uint32_t to, bool by_hand)
 {
 	struct daemon_port *p = &d->ports[port];
 	struct daemon_seat *seat = &p->seats[ring / 2];
 	uint32_t from;
 
+	seat->by_hand |= by_hand;
 	if (seat->worker == to)
 		return;
 	from = daemon_unseat(d, seat);
@@ -269,10 +270,11 @@ void daemon_move_ring(struct daemon *d, uint32_t port, uint32_t ring, uint32_t t
 	daemon_settle(d);
 }
 
-void daemon_move_queue(struct daemon *d, uint32_t nic, uint32_t queue, uint32_t to)
+void daemon_move_queue(struct daemon *d, uint32_t nic, uint32_t queue, uint32_t to, bool by_hand)
 {
 	struct daemon_seat *seat = &d->nics[nic].seats[queue];
 
+	seat->by_hand |= by_hand;
 	if (seat->worker == to)
 		return;
 	(void)daemon_unseat(d, seat);
@@ -296,58 +298,75 @@ int daemon_node_of_queue(const struct daemon *d, uint32_t nic, uint32_t queue)
 	return daemon_view(d, nic)->queues[queue]->node;
 }
 
-/* Where the @nth source of its kind begins, given where its memory is; where it is if that does not
- * matter, or if it was moved. */
-static uint32_t daemon_place(const struct daemon *d, const struct daemon_seat *seat, int node,
-                             uint32_t nth)
+/* How much each worker serves: transmit rings that run, and queues of nics. */
+static void daemon_count_sources(const struct daemon *d)
 {
-	if (!d->balance || seat->moved_ms || !seating_near(d->seating, node))
-		return seat->worker;
-	return seating_pick(d->seating, node, nth);
+	memset(d->n_sources, 0, d->n_workers * sizeof(*d->n_sources));
+	for (uint32_t i = 0; i < d->n_nics; i++) {
+		for (uint32_t k = 0; k < d->nics[i].n_placed; k++)
+			d->n_sources[d->nics[i].seats[k].worker]++;
+	}
+	for (uint32_t i = 0; i < d->n_ports; i++) {
+		for (uint32_t k = 0; k < d->ports[i].port->conf->queues; k++) {
+			if (d->ports[i].seats[k].runs)
+				d->n_sources[d->ports[i].seats[k].worker]++;
+		}
+	}
 }
 
-static void daemon_tell_place(const char *kind, const char *name, uint32_t queue, int node,
-                              const struct daemon_seat *seat)
+/*
+ * A source that nobody serves yet gets a worker near its memory.
+ * Return: whether that is another one than it had.
+ */
+static bool daemon_place(const struct daemon *d, struct daemon_seat *seat, int node)
 {
-	log_info("%s %s q%u: its memory is on node %d, worker %u serves it", kind, name, queue,
-	         node, seat->worker);
+	uint32_t before = seat->worker;
+
+	if (!d->balance || seat->by_hand || !seating_near(d->seating, node))
+		return false;
+	daemon_count_sources(d);
+	seat->worker = seating_pick(d->seating, node, before, d->n_sources);
+	return seat->worker != before;
 }
 
+/* Rings that have started since the last look; they are in no plan yet. */
 static void daemon_place_rings(struct daemon *d, uint32_t port)
 {
 	struct daemon_port *p = &d->ports[port];
 
-	if (p->port->conf->worker_cpu >= 0)
-		return;
 	for (uint16_t r = 1; r < vhost_dev_n_vqs(p->port->dev); r += 2) {
+		const struct vhost_vq *vq = vhost_dev_vq(p->port->dev, r);
 		struct daemon_seat *seat = &p->seats[r / 2];
-		int node = daemon_node_of_ring(d, port, r);
-		uint32_t to = daemon_place(d, seat, node, port + r / 2);
+		int node;
 
-		if (to == seat->worker)
-			continue;
-		daemon_move_ring(d, port, r, to);
-		seat->moved_ms = 0; /* for the balance it has just begun */
-		daemon_tell_place("port", p->port->conf->name, r / 2, node, seat);
+		if (vq->started && !seat->runs && p->port->conf->worker_cpu < 0) {
+			node = daemon_node_of_ring(d, port, r);
+			if (daemon_place(d, seat, node))
+				log_limited(&p->limit, LOG_LEVEL_INFO,
+				            "port %s q%u: its memory is on node %d, worker %u "
+				            "serves it",
+				            p->port->conf->name, r / 2, node, seat->worker);
+		}
+		seat->runs = vq->started;
 	}
 }
 
+/* Queues of a device that was just bound; they are in no plan yet. */
 static void daemon_place_queues(struct daemon *d, uint32_t nic)
 {
 	const struct nic_view *view = daemon_view(d, nic);
 	struct daemon_nic *n = &d->nics[nic];
 
+	if (n->n_placed != view->n_queues)
+		n->n_placed = 0;
 	/* The memory of queues whose device is on no node is where their workers are. */
-	for (uint32_t k = 0; k < view->n_queues; k++) {
-		struct daemon_seat *seat = &n->seats[k];
-		uint32_t to = daemon_place(d, seat, view->node, k);
+	for (; n->n_placed < view->n_queues; n->n_placed++) {
+		struct daemon_seat *seat = &n->seats[n->n_placed];
 
-		if (to == seat->worker)
-			continue;
-		daemon_move_queue(d, nic, k, to);
-		seat->moved_ms = 0;
-		daemon_tell_place("nic", n->nic->conf->name, view->queues[k]->queue, view->node,
-		                  seat);
+		if (daemon_place(d, seat, view->node))
+			log_info("nic %s q%u: the device is on node %d, worker %u serves it",
+			         n->nic->conf->name, view->queues[n->n_placed]->queue, view->node,
+			         seat->worker);
 	}
 }
 
@@ -364,9 +383,9 @@ static void daemon_rings_changed(void *owner, struct port *port)
 
 	if (!d->ready)
 		return;
+	daemon_place_rings(d, port->index);
 	daemon_watch_port(d, port->index);
 	daemon_replan(d);
-	daemon_place_rings(d, port->index);
 }
 
 /* Rings that waited can go on. Those that frames are sent to have no worker to wake. */
@@ -403,9 +422,9 @@ static void daemon_view_changed(void *owner, struct nic *nic)
 
 	if (!d->ready)
 		return;
+	daemon_place_queues(d, nic->index);
 	daemon_watch_nic(d, nic->index);
 	daemon_replan(d);
-	daemon_place_queues(d, nic->index);
 }
 
 static const struct port_ops daemon_port_ops = {
@@ -635,9 +654,10 @@ static int daemon_init(struct daemon *d, char **ret_why)
 
 	d->workers = calloc(conf->n_workers, sizeof(struct worker *));
 	d->plans = calloc(conf->n_workers, sizeof(*d->plans));
+	d->n_sources = calloc(conf->n_workers, sizeof(*d->n_sources));
 	d->nics = calloc(conf->n_nics + 1, sizeof(*d->nics));
 	d->ports = calloc(conf->n_ports + 1, sizeof(*d->ports));
-	if (!d->workers || !d->plans || !d->nics || !d->ports)
+	if (!d->workers || !d->plans || !d->n_sources || !d->nics || !d->ports)
 		return -ENOMEM;
 	err = seating_new(NUMA_SYSFS, conf, &d->seating);
 	if (!err && daemon_balances(conf))
@@ -651,11 +671,11 @@ static int daemon_init(struct daemon *d, char **ret_why)
 	if (err < 0)
 		return err;
 	d->ready = true;
-	for (uint32_t i = 0; i < d->n_nics; i++)
-		daemon_watch_nic(d, i);
-	daemon_replan(d);
-	for (uint32_t i = 0; i < d->n_nics; i++)
+	for (uint32_t i = 0; i < d->n_nics; i++) {
 		daemon_place_queues(d, i);
+		daemon_watch_nic(d, i);
+	}
+	daemon_replan(d);
 	loop_set_wake(d->loop, daemon_check_ports, d);
 	return 0;
 }
@@ -732,6 +752,7 @@ void daemon_free(struct daemon *d)
 		daemon_close_nic(&d->nics[i]);
 	free(d->workers);
 	free(d->plans);
+	free(d->n_sources);
 	free(d->nics);
 	free(d->ports);
 	free(d);

@@ -9,7 +9,8 @@
  * Who serves what begins by number: queue k of every nic belongs to worker k modulo the number of
  * workers; queue pair i of port p to worker p + i, likewise, or to the worker that the port names.
  * On a host with several NUMA nodes it is a worker near the memory of the ring or the device
- * instead, as soon as that is known (seating.h). A worker that has too much to do gives sources to
+ * instead, unless the port names its worker or the configuration says `placement: static`
+ * (seating.h). A worker that has too much to do gives sources to
  * others (balance.h). A source that moves is in nobody's plan for a moment: the old worker is out
  * of it before the new one begins, so its frames stay in order and none is lost.
  */
@@ -18,6 +19,7 @@
 
 #include "conf.h"
 #include "forward.h"
+#include "log.h"
 #include "loop.h"
 #include "worker.h"
 
@@ -39,12 +41,15 @@ struct daemon_seat {
 	uint32_t worker;
 	uint64_t moved_ms; /* CLOCK_MONOTONIC of its last move, 0: never */
 	uint64_t busy_ns;  /* balance.c: what it had cost at the last look */
+	bool by_hand;      /* moved by somebody: not placed by memory any more */
+	bool runs;         /* a ring: at the last look */
 };
 
 struct daemon_nic {
 	struct nic *nic;
 	struct nic_counters *counters; /* STEER_MAX_QUEUES + 1 */
 	struct daemon_seat seats[STEER_MAX_QUEUES];
+	uint32_t n_placed; /* queues that there were at the last look */
 	struct daemon_watches watches;
 };
 
@@ -57,6 +62,7 @@ struct daemon_plan {
 struct daemon_port {
 	struct port *port;
 	struct daemon_seat *seats; /* of its queue pairs */
+	struct log_limit limit;
 	struct daemon_watches watches;
 };
 
@@ -71,6 +77,7 @@ struct daemon {
 	struct daemon_port *ports;
 	struct balance *balance; /* NULL: sources stay where they are */
 	struct seating *seating;
+	uint32_t *n_sources;     /* of each worker, while a source is placed */
 	_Atomic bool overloaded; /* a worker is; told by itself */
 	bool ready;              /* everything is made; before that, changes only collect */
 };
@@ -94,23 +101,27 @@ uint32_t daemon_worker_of_queue(const struct daemon *daemon, uint32_t nic, uint3
 uint32_t daemon_worker_of_ring(const struct daemon *daemon, uint32_t port, uint32_t ring);
 
 /**
- * daemon_node_of_ring() - NUMA node of a transmit ring, and with it, as far as we know, of its
- * frames daemon_node_of_queue() - that of a nic queue's packet memory
+ * daemon_node_of_ring() - NUMA node of a transmit ring; as far as we know that of its frames, too
  *
- * Return: MEM_NODE_ANY if it is not known, the ring does not run, or all workers are alike (rings).
+ * Return: MEM_NODE_ANY if it is not known, the ring does not run, or all workers are alike.
  */
 int daemon_node_of_ring(const struct daemon *daemon, uint32_t port, uint32_t ring);
+
+/** daemon_node_of_queue() - NUMA node of a nic queue's packet memory, or MEM_NODE_ANY */
 int daemon_node_of_queue(const struct daemon *daemon, uint32_t nic, uint32_t queue);
 
 /**
  * daemon_move_ring() - let worker @to serve transmit ring @ring of port @port from now on
  * daemon_move_queue() - the same with queue @queue of nic @nic
+ * @by_hand: it begins there from now on, also when it stops and starts on another NUMA node
  *
  * Frames stay in order, on the wire too: before a port's frames take another queue of its nic,
  * those on the old one have left, or DAEMON_DRAIN_MS are over.
  */
 #define DAEMON_DRAIN_MS 20
-void daemon_move_ring(struct daemon *daemon, uint32_t port, uint32_t ring, uint32_t to);
-void daemon_move_queue(struct daemon *daemon, uint32_t nic, uint32_t queue, uint32_t to);
+void daemon_move_ring(struct daemon *daemon, uint32_t port, uint32_t ring, uint32_t to,
+                      bool by_hand);
+void daemon_move_queue(struct daemon *daemon, uint32_t nic, uint32_t queue, uint32_t to,
+                       bool by_hand);
 
 #endif

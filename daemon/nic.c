@@ -222,7 +222,9 @@ static bool kernel_is_before(unsigned major, unsigned minor)
 /* Drivers take long frames in several parts; XDP could not hand such to AF_XDP for a while. */
 static void nic_warn_parts(const struct nic *nic)
 {
-	if (nic->zerocopy || nic->mtu <= nic_one_part_mtu() || !kernel_is_before(6, 6))
+	/* In generic mode the program gets them put together. */
+	if (nic->zerocopy || nic->conf->xdp_mode == CONF_XDP_GENERIC ||
+	    nic->mtu <= nic_one_part_mtu() || !kernel_is_before(6, 6))
 		return;
 	log_warn("nic %s: MTU %u: before Linux 6.6 the kernel drops frames that a driver receives "
 	         "in several parts, as most do with long ones: ip link set dev %s mtu %u",

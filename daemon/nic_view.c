@@ -207,7 +207,7 @@ int nic_view_open(struct nic *nic, struct nic_view **ret_view, char **ret_why)
 	if (!view)
 		return why_set(ret_why, -ENOMEM, "not enough memory");
 	nic_view_set_link(nic, view);
-	view->node = numa_choose(NUMA_SYSFS, nic->priv->link.bus, -1);
+	view->node = numa_node_of_pci(NUMA_SYSFS, nic->priv->link.bus);
 	for (uint32_t i = 0; i < n && !err; i++)
 		err = nic_open_queue(nic, i, &view->queues[i], ret_why);
 	if (!err)

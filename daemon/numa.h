@@ -38,7 +38,7 @@ int numa_node_of_pci(const char *sysfs, const char *address);
 /**
  * numa_choose() - where packet memory of a device's queue goes
  * @address: of the device on the PCI bus, or something else if it is not on one
- * @cpu: of the worker that serves the queue, or -1: only the device counts
+ * @cpu: of the worker that serves the queue
  *
  * To the device's node: it writes and reads all of it, and its cache is there. A device that is
  * nowhere (veth) leaves it to the worker. Return: MEM_NODE_ANY on a host with one node.

@@ -11,6 +11,7 @@ struct seating {
 	uint32_t n_nodes; /* the last node's number and one; 0: nothing is to be known */
 	bool *near;       /* [node][worker] */
 	bool *some;       /* [node]: some workers are nearer than others */
+	bool matters;     /* to some node */
 };
 
 static void seating_fill(struct seating *s, const char *sysfs, int node)
@@ -30,6 +31,7 @@ static void seating_fill(struct seating *s, const char *sysfs, int node)
 		near[i] = distance == best;
 		s->some[node] |= !near[i];
 	}
+	s->matters |= s->some[node];
 }
 
 static int seating_look(struct seating *s, const char *sysfs, const struct conf *conf)
@@ -82,11 +84,7 @@ void seating_free(struct seating *s)
 
 bool seating_matters(const struct seating *s)
 {
-	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		if (s->some[i])
-			return true;
-	}
-	return false;
+	return s->matters;
 }
 
 int seating_node(const struct seating *s, uint32_t worker)
@@ -101,16 +99,18 @@ const bool *seating_near(const struct seating *s, int node)
 	return &s->near[(size_t)node * s->n_workers];
 }
 
-uint32_t seating_pick(const struct seating *s, int node, uint32_t nth)
+uint32_t seating_pick(const struct seating *s, int node, uint32_t now, const uint32_t *n_sources)
 {
 	const bool *near = seating_near(s, node);
-	uint32_t n = 0, i = 0;
+	uint32_t fewest = UINT32_MAX, best = now;
 
-	if (!near)
-		return nth % s->n_workers;
-	for (uint32_t k = 0; k < s->n_workers; k++)
-		n += near[k];
-	for (nth %= n; !near[i] || nth; i++)
-		nth -= near[i];
-	return i;
+	for (uint32_t i = 0; near && i < s->n_workers; i++) {
+		uint32_t w = (now + i) % s->n_workers;
+
+		if (!near[w] || n_sources[w] >= fewest)
+			continue;
+		fewest = n_sources[w];
+		best = w;
+	}
+	return best;
 }

@@ -32,7 +32,15 @@ int seating_node(const struct seating *seating, uint32_t worker);
  */
 const bool *seating_near(const struct seating *seating, int node);
 
-/** seating_pick() - the @nth of them, round and round */
-uint32_t seating_pick(const struct seating *seating, int node, uint32_t nth);
+/**
+ * seating_pick() - a worker for a source that begins
+ * @node: of its memory
+ * @now: the worker that it has, by number or from before
+ * @n_sources: of each worker, how much it serves besides
+ *
+ * Return: the near worker with the fewest; of several @now, or the next one after it.
+ */
+uint32_t seating_pick(const struct seating *seating, int node, uint32_t now,
+                      const uint32_t *n_sources);
 
 #endif

@@ -27,7 +27,8 @@ def passes(machine, capfd):
         status, output = machine.pytest(file, *options, **env)
         if status == 77:
             raise base.Skip(summary.reason_of(output))
-        assert status == 0, f"{file} in {machine.name}: status {status}\n{output}"
+        logs = "" if status == 0 else machine.call("tail -n 40 /tmp/vxt*/vhost-xdpd*.log")[1]
+        assert status == 0, f"{file} in {machine.name}: status {status}\n{output}\n{logs}"
         with capfd.disabled():  # what was skipped in there belongs to the summary of all tests
             print("", *[line for line in output.splitlines() if line.startswith("SKIPPED")],
                   f"{file}: {output.splitlines()[-1]}", sep="\n")

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from vx.base import Skip, wait_for
+from vx.net import need_veth
 from vx.topo import guest_mac
 
+from rawfe import GET_FEATURES, SET_VRING_ADDR, TX, UVA, RawFrontEnd
 from test_workers import Flood
 from vxnet import Echo, Vfe, call, nic, port
 
@@ -66,6 +68,12 @@ def ring(daemon, name, pair=0):
     return next(q for q in port(daemon, name)["queues"] if q["index"] == 2 * pair + 1)
 
 
+def stays(daemon, cpus):
+    """vm0, whose memory is on the second node, at the worker of the first."""
+    found = ring(daemon, "vm0")
+    assert (found["node"], found["worker"]) == (list(cpus)[1], 0)
+
+
 def pages_by_policy(pid):
     """{preferred node: {node: pages}} of the daemon's mappings that have one"""
     found = {}
@@ -87,6 +95,7 @@ def test_workers_tell_their_node(topo, cpus):
 @pytest.mark.topology(queues=2)
 def test_packet_memory(topo, cpus):
     """Each queue's memory is on the node of its worker, all of it: a veth is on none itself."""
+    need_veth("a device may be on a node itself")
     daemon = topo.daemon(1, workers=workers(cpus)).start()
     assert [q["node"] for q in nic(daemon)["queues"]] == list(cpus)
     pages = pages_by_policy(daemon.pid)
@@ -115,12 +124,13 @@ def test_a_guest_comes_back_elsewhere(topo, cpus):
     daemon = topo.daemon(1, workers=workers(cpus)).start()
     for cpu, worker in ((near1, 1), (near0, 0), (near1, 1)):
         there = guest(topo, 0, cpu)
-        assert ring(daemon, "vm0")["worker"] == worker
+        found = ring(daemon, "vm0")
+        assert (found["node"], found["worker"]) == (list(cpus)[worker], worker)
         there.finish(ok=None)
         wait_for(lambda: port(daemon, "vm0")["state"] == "listening", 5, "end of the connection")
     call(daemon, "port.move", name="vm0", queue=0, worker=0)
     guest(topo, 0, near1)
-    assert ring(daemon, "vm0")["worker"] == 0
+    stays(daemon, cpus)
 
 
 def test_those_who_stay(topo, cpus):
@@ -129,13 +139,13 @@ def test_those_who_stay(topo, cpus):
     first = workers(cpus)[0]["cpu"]
     daemon = topo.daemon(ports=[topo.port(0, worker=first)], workers=workers(cpus)).start()
     there = guest(topo, 0, near1)
-    assert ring(daemon, "vm0")["worker"] == 0
+    stays(daemon, cpus)
     there.finish(ok=None)
     del daemon.config["ports"][0]["worker"]
     daemon.config["placement"] = "static"
     daemon.restart()
     guest(topo, 0, near1)
-    assert ring(daemon, "vm0")["worker"] == 0
+    stays(daemon, cpus)
 
 
 def test_queues_near_their_device(topo, cpus):
@@ -178,6 +188,26 @@ def test_floods_part_within_the_node(topo, cpus):
         def parted():
             for flood in floods:
                 flood.refill()
-            return ring(daemon, "vm0")["worker"] != 1
+            return {ring(daemon, f"vm{i}")["worker"] for i in range(2)} != {1}
         wait_for(parted, 30, lambda: f"a move; workers: {call(daemon, 'worker.list')}", every=0.02)
-        assert ring(daemon, "vm0")["worker"] == 3, daemon.tail()
+        assert {ring(daemon, f"vm{i}")["worker"] for i in range(2)} == {1, 3}, daemon.tail()
+
+
+def test_memory_that_jumps(topo, cpus):
+    """A front end that says again and again that a running ring is elsewhere, on another node: it
+    stays where it is served, and the log is silent."""
+    daemon = topo.daemon(1, workers=workers(cpus)).start()
+    with RawFrontEnd(topo.socket(0), size=4 << 20) as fe:
+        places = [fe.addr(TX), fe.addr(TX, *(UVA + (2 << 20) + at for at in fe.at(TX)))]
+        for (cpu, *_), at in zip(cpus.values(), (0, 2 << 20)):
+            with on_cpu(cpu):
+                fe.write(at, bytes(2 << 20))
+        fe.start()
+        first, lines = ring(daemon, "vm0"), len(daemon.log.read_text().splitlines())
+        seen = set()
+        for k in range(200):
+            fe.send(SET_VRING_ADDR, places[(k + 1) % 2])
+            fe.ask_u64(GET_FEATURES)
+            seen.add(ring(daemon, "vm0")["worker"])
+        assert seen == {first["worker"]}
+        assert len(daemon.log.read_text().splitlines()) - lines < 5

@@ -82,8 +82,6 @@ static void test_choice(void **state)
 	assert_int_equal(numa_choose(fake_sysfs, "0000:3c:00.0", 0), 0);
 	assert_int_equal(numa_choose(fake_sysfs, "", 5), 1);
 	assert_int_equal(numa_choose(fake_sysfs, "", 99), MEM_NODE_ANY);
-	assert_int_equal(numa_choose(fake_sysfs, "0000:3b:00.0", -1), 1);
-	assert_int_equal(numa_choose(fake_sysfs, "", -1), MEM_NODE_ANY);
 	/* One node: nothing to choose, whatever is said of devices. */
 	fake_sysfs_put("devices/system/node/has_memory", "0\n");
 	assert_int_equal(numa_choose(fake_sysfs, "0000:3b:00.0", 0), MEM_NODE_ANY);

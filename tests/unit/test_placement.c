@@ -87,7 +87,7 @@ static const struct row far_rows[] = {
          3,
          {{1, 850}, {1, 150}, {0, 10}},
          {1, 0, 0}},
-	{"each worker of the node gets one, then those of the other",
+	{"one is enough: the node's other worker has room, and then nobody is full",
          4,
          4,
          {{0, 250}, {0, 250}, {0, 250}, {0, 250}},

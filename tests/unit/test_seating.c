@@ -15,6 +15,8 @@
 
 #define MAX 8
 
+static const uint32_t none[MAX]; /* nobody serves anything */
+
 /* CPU 10 n + i is on node n; the nodes that are `online`, each with its line of distances. */
 static void nodes(const char *online, const int *ids, const char *const *distances, int n)
 {
@@ -89,17 +91,47 @@ static void test_two_nodes(void **state)
 	assert_int_equal(seating_node(s, 2), 0);
 	assert_near(s, 0, "1010");
 	assert_near(s, 1, "0101");
-	for (uint32_t i = 0; i < 6; i++) {
-		assert_int_equal(seating_pick(s, 0, i), i % 2 * 2);
-		assert_int_equal(seating_pick(s, 1, i), i % 2 * 2 + 1);
-		assert_int_equal(seating_pick(s, MEM_NODE_ANY, i), i % 4);
-	}
 	/* Nobody knows where: all are alike. */
 	assert_near(s, MEM_NODE_ANY, "1111");
 	assert_near(s, 2, "1111");
 	assert_near(s, 1023, "1111");
 	assert_null(seating_near(s, -5));
 	seating_free(s);
+}
+
+/* Guests one after the other, each of the node in the text: who serves them, and where were they by
+ * number? All near, and as even as can be. */
+static void test_guests_come(void **state)
+{
+	static const int ids[] = {0, 1}, mixed[] = {0, 10, 1, 11}, blocks[] = {0, 1, 10, 11};
+	static const char *const lines[] = {"10 21\n", "21 10\n"};
+	static const struct {
+		const int *cpus;
+		const char *nodes, *want;
+	} rows[] = {
+		{mixed, "0101", "0123"},         {mixed, "0011", "0231"},  {mixed, "1111", "1331"},
+		{mixed, "00000000", "02200220"}, {blocks, "0101", "0213"}, {blocks, "0011", "0123"},
+		{blocks, "1111", "2323"},        {blocks, "1010", "2130"},
+	};
+
+	(void)state;
+	nodes("0-1\n", ids, lines, 2);
+	for (size_t r = 0; r < ARRAY_SIZE(rows); r++) {
+		struct seating *s = seat(rows[r].cpus, 4);
+		uint32_t n[4] = {0};
+
+		for (uint32_t i = 0; rows[r].nodes[i]; i++) {
+			int node = rows[r].nodes[i] - '0';
+			uint32_t w = seating_pick(s, node, i % 4, n);
+
+			n[w]++;
+			assert_int_equal(seating_node(s, w), node);
+			if (w != (uint32_t)(rows[r].want[i] - '0'))
+				fail_msg("row %zu: guest %u at worker %u, not as in %s", r, i, w,
+				         rows[r].want);
+		}
+		seating_free(s);
+	}
 }
 
 /* No worker on the node: those on the nearest. A node between has a gap in the numbers. */
@@ -116,9 +148,9 @@ static void test_nearest(void **state)
 	assert_near(s, 1, "011");
 	assert_near(s, 3, "011");
 	assert_near(s, 2, "111");
-	assert_int_equal(seating_pick(s, 1, 0), 1);
-	assert_int_equal(seating_pick(s, 1, 3), 2);
-	assert_int_equal(seating_pick(s, 0, 7), 0);
+	assert_int_equal(seating_pick(s, 1, 0, none), 1);
+	assert_int_equal(seating_pick(s, 1, 2, none), 2);
+	assert_int_equal(seating_pick(s, 0, 2, none), 0);
 	seating_free(s);
 }
 
@@ -131,21 +163,26 @@ static void test_all_alike(void **state)
 
 	(void)state;
 	assert_false(seating_matters(s)); /* a kernel without nodes */
+	assert_null(seating_near(s, 0));
 	assert_near(s, 0, "11");
 	seating_free(s);
 	fake_sysfs_put("devices/system/node/online", "0\n");
 	s = seat(here, 2);
-	assert_false(seating_matters(s));
+	assert_null(seating_near(s, 0));
+	assert_null(seating_near(s, 1));
 	assert_int_equal(seating_node(s, 0), MEM_NODE_ANY);
 	seating_free(s);
 	nodes("0-1\n", ids, lines, 2);
 	s = seat(here, 2);
-	assert_false(seating_matters(s));
+	assert_null(seating_near(s, 0));
 	assert_null(seating_near(s, 1));
-	assert_int_equal(seating_pick(s, 1, 3), 1);
+	assert_null(seating_near(s, 1));
+	assert_int_equal(seating_pick(s, 1, 0, none), 0);
+	assert_int_equal(seating_pick(s, 1, 1, none), 1);
 	seating_free(s);
 	s = seat(nowhere, 2);
-	assert_false(seating_matters(s));
+	assert_null(seating_near(s, 0));
+	assert_null(seating_near(s, 1));
 	seating_free(s);
 	seating_free(NULL);
 }
@@ -155,10 +192,8 @@ static void test_all_alike(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_distance),
-		TEST(test_two_nodes),
-		TEST(test_nearest),
-		TEST(test_all_alike),
+		TEST(test_distance), TEST(test_two_nodes), TEST(test_guests_come),
+		TEST(test_nearest),  TEST(test_all_alike),
 	};
 
 	return cmocka_run_group_tests_name("seating", tests, NULL, NULL);

@@ -134,6 +134,15 @@ def pack(root, target):
             cwd=root, input=find.stdout, stdout=out, check=True)
 
 
+def joined(target, *archives):
+    """One file: the kernel unpacks archives that follow one another. Returns its path."""
+    with open(target, "wb") as out:
+        for archive in archives:
+            with open(archive, "rb") as source:
+                shutil.copyfileobj(source, out)
+    return target
+
+
 def _key(version):
     h = hashlib.sha256(version.encode())
     for path in (SOURCE / "init", SOURCE / "agent", Path(__file__)):
@@ -180,8 +189,5 @@ def with_testpmd(cache, initramfs):
                 raise ImageError(f"DPDK's {driver} is not installed (scripts/deps)")
             copy_with_libraries(root, str(found[0]), str(found[0]))
         pack(root, part)
-        # The kernel unpacks archives that follow one another.
-        with open(Path(tmp) / "both", "wb") as both:
-            both.write(initramfs.read_bytes() + part.read_bytes())
-        os.replace(both.name, target)
+        os.replace(joined(Path(tmp) / "both", initramfs, part), target)
     return target

@@ -61,14 +61,16 @@ class Machine(Guest):
         return argv
 
     def wait_boot(self, timeout=60):
+        """As for a guest; and look whether it is what the tests were written for."""
         super().wait_boot(timeout)
         for name in self.modules:
             self.run(f"modprobe {name}")
+        found = self.run("cat /sys/devices/system/node/online /sys/class/net/eth1/device/../numa_node")
+        assert found.split() == ["0-1", "1"], f"nodes, and that of eth1: {found}"
 
     def pytest(self, file, *options, timeout=150, **env):
         """Run a file of the tests in the machine: (exit status of pytest, its output). A complaint
         of the kernel meanwhile is an error."""
-        self.run("dmesg -c")
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "VX_PATIENCE": 4 * base.patience(),
                "PYTHONUNBUFFERED": 1, **env}
         command = ["exec", "env", *(f"{k}={v}" for k, v in env.items()), "python3", "-B", "-m",

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from . import base, debs, guest_image
-from .guest_image import ImageError, copy_program, copy_with_libraries, pack
+from .guest_image import ImageError, copy_program, copy_with_libraries, joined, pack
 
 PROGRAMS = ("bpftool", "ethtool", "ip", "nsenter", "ping", "setpriv", "ss", "sysctl",
             "taskset")
@@ -85,7 +85,7 @@ def _key(more):
     h.update(Path(__file__).read_bytes())
     for name in PROGRAMS:
         h.update(Path(base.tool(name)).read_bytes())
-    for name in ("pytest", "attr", "iniconfig", "packaging", "pluggy", "py", "yaml"):
+    for name in PYTHON:
         done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", f"python3-{name}"],
                               text=True, capture_output=True)
         h.update(done.stdout.encode())
@@ -110,17 +110,8 @@ def build(cache, series="stable", more=()):
             release = next((tree / "lib/modules").iterdir()).name
             _make_root(root, tree, release, more)
             pack(root, part)
-            os.replace(_joined(Path(tmp) / "both", guest, part), target)
+            os.replace(joined(Path(tmp) / "both", guest, part), target)
         return target
-
-
-def _joined(target, *parts):
-    """The kernel unpacks archives that follow one another."""
-    with open(target, "wb") as out:
-        for part in parts:
-            with open(part, "rb") as source:
-                shutil.copyfileobj(source, out)
-    return target
 
 
 def with_project(image, target):
@@ -137,4 +128,4 @@ def with_project(image, target):
         shutil.copytree(base.REPO / "tests", inside / "tests",
                         ignore=shutil.ignore_patterns("__pycache__"))
         pack(root, part)
-        return _joined(target, image, part)
+        return joined(target, image, part)

@@ -183,6 +183,7 @@ class Lent(Closing):
 
     def __init__(self, real, ns, dev, queues):
         self.real, self.ns, self.dev = real, ns, dev
+        self._mac = json.loads(run("ip", "-j", "link", "show", "dev", real).stdout)[0]["address"]
         self._entry = base.on_exit(self._give_back)
         run("ip", "link", "set", real, "down")
         run("ip", "link", "set", real, "mtu", 1500, "netns", ns.name, "name", dev)
@@ -195,10 +196,14 @@ class Lent(Closing):
         _bring_up(ns, dev)
 
     def _give_back(self):
-        for off in ("xdp", "xdpgeneric"):  # of a daemon that was killed
-            self.ns.ip("link", "set", self.dev, off, "off", check=False)
-        self.ns.ip("link", "set", self.dev, "promisc", "off", "down", check=False)
-        self.ns.ip("link", "set", self.dev, "netns", os.getpid(), "name", self.real, check=False)
+        # A test may have renamed it, and failed.
+        names = [link["ifname"] for link in json.loads(self.ns.ip("-j", "link").stdout)
+                 if link.get("address") == self._mac]
+        for dev in names:
+            for off in ("xdp", "xdpgeneric"):  # of a program that no pinned link holds
+                self.ns.ip("link", "set", dev, off, "off", check=False)
+            self.ns.ip("link", "set", dev, "promisc", "off", "mtu", 1500, "down", check=False)
+            self.ns.ip("link", "set", dev, "netns", os.getpid(), "name", self.real, check=False)
 
     def close(self):
         base.cancel(self._entry)
@@ -218,8 +223,9 @@ def cable(ns_a, dev_a, ns_b, dev_b, queues=1):
         lent.append(Lent(b, ns_b, dev_b, queues))
         # The far end plays all stations of a network.
         ns_b.ip("link", "set", dev_b, "promisc", "on")
-    except base.Skip:
-        lent[0].close()
+    except BaseException:
+        for device in lent:
+            device.close()
         raise
     return lent
 
