@@ -71,28 +71,24 @@ uint32_t numa_online(const char *sysfs, uint16_t *ret_nodes)
 }
 
 /* A line with a number for each node that is online, in their order. */
-uint32_t numa_distance(const char *sysfs, int from, int to)
+void numa_distances(const char *sysfs, uint16_t from, const uint16_t *nodes, uint32_t n,
+                    uint32_t *ret_distances)
 {
-	uint16_t nodes[NUMA_MAX];
-	uint32_t n = numa_online(sysfs, nodes);
-	char name[16], line[4 * NUMA_MAX + 2];
+	char name[16], line[4 * NUMA_MAX + 2] = "", *end;
 	const char *at = line;
 
-	snprintf(name, sizeof(name), "node%d", from);
-	if (from < 0 || to < 0 ||
-	    !numa_read(sysfs, "devices/system/node", name, "distance", line, sizeof(line)))
-		return NUMA_FAR;
-	for (uint32_t i = 0; i < n; i++) {
-		char *end;
+	snprintf(name, sizeof(name), "node%u", from);
+	(void)numa_read(sysfs, "devices/system/node", name, "distance", line, sizeof(line));
+	for (uint32_t i = 0; i < NUMA_MAX; i++)
+		ret_distances[i] = NUMA_FAR;
+	for (uint32_t i = 0; i < n; i++, at = end) {
 		unsigned long distance = strtoul(at, &end, 10);
 
 		if (end == at)
-			break;
-		if (nodes[i] == to)
-			return distance < NUMA_FAR ? (uint32_t)distance : NUMA_FAR;
-		at = end;
+			return;
+		if (distance < NUMA_FAR)
+			ret_distances[nodes[i]] = (uint32_t)distance;
 	}
-	return NUMA_FAR;
 }
 
 /* The folder of a CPU has a link to its node: nodeN. */

@@ -26,8 +26,13 @@ uint32_t numa_n_nodes(const char *sysfs);
  */
 uint32_t numa_online(const char *sysfs, uint16_t *ret_nodes);
 
-/** numa_distance() - as the firmware says: 10 within a node; NUMA_FAR if nothing is known */
-uint32_t numa_distance(const char *sysfs, int from, int to);
+/**
+ * numa_distances() - from one node to each, as the firmware says: 10 within a node
+ * @nodes: the @n that numa_online() found
+ * @ret_distances: by number of the node, NUMA_MAX of them; NUMA_FAR where nothing is known
+ */
+void numa_distances(const char *sysfs, uint16_t from, const uint16_t *nodes, uint32_t n,
+                    uint32_t *ret_distances);
 
 /** numa_node_of_cpu() - Return: node of a CPU, or MEM_NODE_ANY */
 int numa_node_of_cpu(const char *sysfs, int cpu);

@@ -14,21 +14,21 @@ struct seating {
 	bool matters;     /* to some node */
 };
 
-static void seating_fill(struct seating *s, const char *sysfs, int node)
+static uint32_t distance_to(const uint32_t *distances, int node)
+{
+	return node == MEM_NODE_ANY ? NUMA_FAR : distances[node];
+}
+
+/* @distances: from @node, by number of the other one */
+static void seating_fill(struct seating *s, uint16_t node, const uint32_t *distances)
 {
 	bool *near = &s->near[(size_t)node * s->n_workers];
-	uint32_t best = UINT32_MAX;
+	uint32_t best = NUMA_FAR;
 
+	for (uint32_t i = 0; i < s->n_workers; i++)
+		best = min_u32(best, distance_to(distances, s->nodes[i]));
 	for (uint32_t i = 0; i < s->n_workers; i++) {
-		uint32_t distance = numa_distance(sysfs, node, s->nodes[i]);
-
-		if (distance < best) {
-			s->some[node] = i > 0;
-			for (uint32_t k = 0; k < i; k++)
-				near[k] = false;
-			best = distance;
-		}
-		near[i] = distance == best;
+		near[i] = distance_to(distances, s->nodes[i]) == best;
 		s->some[node] |= !near[i];
 	}
 	s->matters |= s->some[node];
@@ -36,9 +36,10 @@ static void seating_fill(struct seating *s, const char *sysfs, int node)
 
 static int seating_look(struct seating *s, const char *sysfs, const struct conf *conf)
 {
+	uint32_t distances[NUMA_MAX], n;
 	uint16_t nodes[NUMA_MAX];
-	uint32_t n = numa_online(sysfs, nodes);
 
+	n = numa_online(sysfs, nodes);
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		s->nodes[i] = numa_node_of_cpu(sysfs, conf->workers[i].cpu);
 	if (n < 2)
@@ -48,8 +49,10 @@ static int seating_look(struct seating *s, const char *sysfs, const struct conf 
 	s->some = calloc(s->n_nodes, sizeof(*s->some));
 	if (!s->near || !s->some)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < n; i++)
-		seating_fill(s, sysfs, nodes[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		numa_distances(sysfs, nodes[i], nodes, n, distances);
+		seating_fill(s, nodes[i], distances);
+	}
 	return 0;
 }
 

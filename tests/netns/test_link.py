@@ -57,7 +57,8 @@ def test_link_down_and_up(lab, side):
     for _ in range(3):
         if side == "wire":
             far_end_down(lab)
-        ns.ip("link", "set", dev, "down")
+        else:
+            ns.ip("link", "set", dev, "down")
         down = wait_nic(lab.vhost, "down")
         assert down["error"] is None
         sender = Vfe(lab, lab.socket(1), "tx", mac=guest_mac(1), dst=WIRE_MAC, count=10)

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import struct
-from contextlib import contextmanager
 
 import pytest
 
@@ -18,7 +17,7 @@ from vx.topo import guest_mac
 
 from rawfe import BUFFERS, DESC_WRITE, HDR, RawFrontEnd
 from vxnet import (BROADCAST, WIRE_MAC, Station, Vfe, call, frame, from_drops, inside, listen,
-                   mac_bytes, nic, port, to_drops)
+                   mac_bytes, nic, on_cpu, port, to_drops)
 
 TWO_WORKERS = ({"cpu": 0}, {"cpu": 1})
 
@@ -127,16 +126,6 @@ def test_nics_are_worlds_of_their_own(topo, wire):
 
 
 # ---- queues and workers ------------------------------------------------------------------------
-
-@contextmanager
-def on_cpu(cpu):
-    old = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, old)
-
 
 def steer_by_cpu(ns, dev, queues):
     """Let each CPU send through a transmit queue of its own."""

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Hosts with several NUMA nodes: who serves what is near its memory."""
-import os
 import re
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,7 @@ from vx.net import need_veth
 from vx.topo import guest_mac
 
 from rawfe import GET_FEATURES, SET_VRING_ADDR, TX, UVA, RawFrontEnd
-from test_workers import Flood
-from vxnet import Echo, Vfe, call, nic, port
+from vxnet import Echo, Flood, Vfe, call, nic, on_cpu, port, tx_ring
 
 SYSFS = Path("/sys/devices/system/node")
 
@@ -53,24 +51,9 @@ def guest(topo, i, cpu, mode="echo", **options):
     return there
 
 
-@contextmanager
-def on_cpu(cpu):
-    """Run the block there; memory that it touches first is on that CPU's node."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def ring(daemon, name, pair=0):
-    return next(q for q in port(daemon, name)["queues"] if q["index"] == 2 * pair + 1)
-
-
 def stays(daemon, cpus):
     """vm0, whose memory is on the second node, at the worker of the first."""
-    found = ring(daemon, "vm0")
+    found = tx_ring(daemon, "vm0")
     assert (found["node"], found["worker"]) == (list(cpus)[1], 0)
 
 
@@ -111,9 +94,9 @@ def test_guests_are_served_near_their_memory(topo, cpus):
     echo = Echo(topo, topo.socket(2), topo.socket(3), guest_mac(2), guest_mac(3), rate=200)
     guest(topo, 0, near1, queues=2)  # by number: worker 0 and 1
     guest(topo, 1, near0)            # by number: worker 1
-    assert [(ring(daemon, "vm0", k)["node"], ring(daemon, "vm0", k)["worker"])
+    assert [(tx_ring(daemon, "vm0", k)["node"], tx_ring(daemon, "vm0", k)["worker"])
             for k in range(2)] == [(node1, 1), (node1, 1)]
-    assert (ring(daemon, "vm1")["node"], ring(daemon, "vm1")["worker"]) == (node0, 0)
+    assert (tx_ring(daemon, "vm1")["node"], tx_ring(daemon, "vm1")["worker"]) == (node0, 0)
     assert f"port vm1 q0: its memory is on node {node0}, worker 0 serves it" in daemon.tail()
     echo.finish(least=20)
 
@@ -124,7 +107,7 @@ def test_a_guest_comes_back_elsewhere(topo, cpus):
     daemon = topo.daemon(1, workers=workers(cpus)).start()
     for cpu, worker in ((near1, 1), (near0, 0), (near1, 1)):
         there = guest(topo, 0, cpu)
-        found = ring(daemon, "vm0")
+        found = tx_ring(daemon, "vm0")
         assert (found["node"], found["worker"]) == (list(cpus)[worker], worker)
         there.finish(ok=None)
         wait_for(lambda: port(daemon, "vm0")["state"] == "listening", 5, "end of the connection")
@@ -182,15 +165,15 @@ def test_floods_part_within_the_node(topo, cpus):
         with on_cpu(list(cpus.values())[1][1]):
             for i in range(2):
                 floods.append(stack.enter_context(Flood(topo.socket(i), size=4 << 20)).start())
-        assert [ring(daemon, f"vm{i}")["worker"] for i in range(2)] == [1, 3]
+        assert [tx_ring(daemon, f"vm{i}")["worker"] for i in range(2)] == [1, 3]
         call(daemon, "port.move", name="vm1", queue=0, worker=1)
 
         def parted():
             for flood in floods:
                 flood.refill()
-            return {ring(daemon, f"vm{i}")["worker"] for i in range(2)} != {1}
+            return {tx_ring(daemon, f"vm{i}")["worker"] for i in range(2)} != {1}
         wait_for(parted, 30, lambda: f"a move; workers: {call(daemon, 'worker.list')}", every=0.02)
-        assert {ring(daemon, f"vm{i}")["worker"] for i in range(2)} == {1, 3}, daemon.tail()
+        assert {tx_ring(daemon, f"vm{i}")["worker"] for i in range(2)} == {1, 3}, daemon.tail()
 
 
 def test_memory_that_jumps(topo, cpus):
@@ -203,11 +186,11 @@ def test_memory_that_jumps(topo, cpus):
             with on_cpu(cpu):
                 fe.write(at, bytes(2 << 20))
         fe.start()
-        first, lines = ring(daemon, "vm0"), len(daemon.log.read_text().splitlines())
+        first, lines = tx_ring(daemon, "vm0"), len(daemon.log.read_text().splitlines())
         seen = set()
         for k in range(200):
             fe.send(SET_VRING_ADDR, places[(k + 1) % 2])
             fe.ask_u64(GET_FEATURES)
-            seen.add(ring(daemon, "vm0")["worker"])
+            seen.add(tx_ring(daemon, "vm0")["worker"])
         assert seen == {first["worker"]}
         assert len(daemon.log.read_text().splitlines()) - lines < 5

@@ -10,14 +10,13 @@ from vx import base
 from vx.base import wait_for
 from vx.topo import guest_mac
 
-from rawfe import DESC_NEXT, GET_FEATURES, HDR, RawFrontEnd
-from vxnet import WIRE_MAC, Echo, Vfe, call, frame, nic, port, wait_port
+from vxnet import WIRE_MAC, Echo, Flood, Vfe, call, frame, nic, port, tx_ring, wait_port
 
 TWO_WORKERS = ({"cpu": 0}, {"cpu": 1})
 
 
 def worker_of(daemon, name, pair=0):
-    return next(q["worker"] for q in port(daemon, name)["queues"] if q["index"] == 2 * pair + 1)
+    return tx_ring(daemon, name, pair)["worker"]
 
 
 def moves(daemon, seconds, *sources):
@@ -107,36 +106,6 @@ def test_pinned_ports(topo):
         Vfe(topo, topo.socket(i), "echo", mac=guest_mac(i), queues=2).ready()
     assert [worker_of(daemon, f"vm{i}", pair) for i in range(3) for pair in range(2)] == \
         [1, 1, 0, 0, 0, 1]
-
-
-class Flood(RawFrontEnd):
-    """A guest that offers the same frame over and over: 16384 at a time, each of a thousand
-    descriptors. It costs its owner nothing, and a worker all of its time."""
-
-    SIZE, PARTS = 16384, 1000
-    DESC, AVAIL, USED = 0x100000, 0x200000, 0x280000
-    UNKNOWN = "02:00:00:00:0e:0e"
-
-    def start(self, **keys):
-        self.num, self.taken = self.SIZE, 0
-        self.negotiate(**keys)
-        self.share_memory()
-        data = bytes(HDR) + frame(self.UNKNOWN, WIRE_MAC, 0, self.PARTS - HDR)
-        self.buffer(0, data)
-        for i in range(self.PARTS):
-            self.desc(1, i, self.buffer(0) + i, 1, DESC_NEXT if i + 1 < self.PARTS else 0, i + 1)
-        self.start_ring(1)
-        self.ask_u64(GET_FEATURES)
-        return self
-
-    def at(self, ring):
-        return self.DESC, self.AVAIL, self.USED
-
-    def refill(self):
-        done = (self.used_idx(1) - self.taken) & 0xFFFF
-        self.taken += done
-        free = self.SIZE - ((self.avail_idx[1] - self.taken) & 0xFFFF)
-        self.offer(1, advance=free)
 
 
 def test_port_moves_from_an_overloaded_worker(topo):

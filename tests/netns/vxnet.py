@@ -17,7 +17,7 @@ from vx.base import Closing, Process, wait_for
 from vx.net import NETNS
 from vx.topo import guest_mac
 
-from rawfe import RX, TX, RawFrontEnd
+from rawfe import DESC_NEXT, GET_FEATURES, HDR, RX, TX, RawFrontEnd
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 WIRE_MAC = "02:00:00:00:0f:01"  # of a station behind the wire
@@ -112,6 +112,17 @@ def silence(topo):
     """No IPv6 in either namespace: its chatter is multicast, which guests get copies of."""
     for ns in (topo.host, topo.wire):
         ns.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
+
+
+@contextmanager
+def on_cpu(cpu):
+    """Run the block there; memory that it touches first is on that CPU's node."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class Station(Closing):
@@ -316,8 +327,17 @@ def port(daemon, name):
     return _named(call(daemon, "port.list")["ports"], name)
 
 
+def ring_of(daemon, name, ring):
+    return next(q for q in port(daemon, name)["queues"] if q["index"] == ring)
+
+
 def queue(topo, ring, name="vm0"):
-    return next(q for q in port(topo.vhost, name)["queues"] if q["index"] == ring)
+    return ring_of(topo.vhost, name, ring)
+
+
+def tx_ring(daemon, name, pair=0):
+    """The ring that the guest sends on."""
+    return ring_of(daemon, name, 2 * pair + TX)
 
 
 def nic(daemon, name="nic0"):
@@ -438,6 +458,36 @@ class Echo:
             for bad in ("bad", "lost", "duplicates", "reordered", "misdirected", "faults"):
                 assert side[bad] == 0, (bad, result)
         return result
+
+
+class Flood(RawFrontEnd):
+    """A guest that offers the same frame over and over: 16384 at a time, each of a thousand
+    descriptors. It costs its owner nothing, and a worker all of its time."""
+
+    SIZE, PARTS = 16384, 1000
+    DESC, AVAIL, USED = 0x100000, 0x200000, 0x280000
+    UNKNOWN = "02:00:00:00:0e:0e"
+
+    def start(self, **keys):
+        self.num, self.taken = self.SIZE, 0
+        self.negotiate(**keys)
+        self.share_memory()
+        data = bytes(HDR) + frame(self.UNKNOWN, WIRE_MAC, 0, self.PARTS - HDR)
+        self.buffer(0, data)
+        for i in range(self.PARTS):
+            self.desc(1, i, self.buffer(0) + i, 1, DESC_NEXT if i + 1 < self.PARTS else 0, i + 1)
+        self.start_ring(1)
+        self.ask_u64(GET_FEATURES)
+        return self
+
+    def at(self, ring):
+        return self.DESC, self.AVAIL, self.USED
+
+    def refill(self):
+        done = (self.used_idx(1) - self.taken) & 0xFFFF
+        self.taken += done
+        free = self.SIZE - ((self.avail_idx[1] - self.taken) & 0xFFFF)
+        self.offer(1, advance=free)
 
 
 @contextmanager

@@ -57,24 +57,33 @@ static void assert_near(const struct seating *s, int node, const char *want)
 	}
 }
 
+static uint32_t distance(int from, int to)
+{
+	uint32_t distances[NUMA_MAX], n;
+	uint16_t online[NUMA_MAX];
+
+	n = numa_online(fake_sysfs, online);
+	numa_distances(fake_sysfs, (uint16_t)from, online, n, distances);
+	return distances[to];
+}
+
 static void test_distance(void **state)
 {
 	static const int ids[] = {0, 2, 5};
 	static const char *const lines[] = {"10 20 31\n", "20 10 x\n", "31 22\n"};
 
 	(void)state;
-	assert_int_equal(numa_distance(fake_sysfs, 0, 0), NUMA_FAR); /* no nodes at all */
+	assert_int_equal(distance(0, 0), NUMA_FAR); /* no nodes at all */
 	nodes("0,2,5\n", ids, lines, 3);
-	assert_int_equal(numa_distance(fake_sysfs, 0, 0), 10);
-	assert_int_equal(numa_distance(fake_sysfs, 0, 2), 20);
-	assert_int_equal(numa_distance(fake_sysfs, 0, 5), 31);
-	assert_int_equal(numa_distance(fake_sysfs, 5, 2), 22);
-	assert_int_equal(numa_distance(fake_sysfs, 2, 5), NUMA_FAR); /* no number */
-	assert_int_equal(numa_distance(fake_sysfs, 5, 5), NUMA_FAR); /* the line is short */
-	assert_int_equal(numa_distance(fake_sysfs, 0, 1), NUMA_FAR); /* no such node */
-	assert_int_equal(numa_distance(fake_sysfs, 1, 0), NUMA_FAR);
-	assert_int_equal(numa_distance(fake_sysfs, MEM_NODE_ANY, 0), NUMA_FAR);
-	assert_int_equal(numa_distance(fake_sysfs, 0, MEM_NODE_ANY), NUMA_FAR);
+	assert_int_equal(distance(0, 0), 10);
+	assert_int_equal(distance(0, 2), 20);
+	assert_int_equal(distance(0, 5), 31);
+	assert_int_equal(distance(5, 2), 22);
+	assert_int_equal(distance(2, 5), NUMA_FAR); /* no number */
+	assert_int_equal(distance(5, 5), NUMA_FAR); /* the line is short */
+	assert_int_equal(distance(0, 1), NUMA_FAR); /* no such node */
+	assert_int_equal(distance(1, 0), NUMA_FAR);
+	assert_int_equal(distance(MEM_NODE_ANY, 0), NUMA_FAR);
 }
 
 static void test_two_nodes(void **state)
@@ -154,6 +163,21 @@ static void test_nearest(void **state)
 	seating_free(s);
 }
 
+/* A worker of which nothing is known is near to nobody who has another one. */
+static void test_one_is_nowhere(void **state)
+{
+	static const int ids[] = {0, 1}, cpus[] = {50, 0};
+	static const char *const lines[] = {"10 21\n", "21 10\n"};
+	struct seating *s;
+
+	(void)state;
+	nodes("0-1\n", ids, lines, 2);
+	s = seat(cpus, 2);
+	assert_near(s, 0, "01");
+	assert_near(s, 1, "01");
+	seating_free(s);
+}
+
 /* Nothing to choose: one node; all workers on one of two; nothing told of CPUs. */
 static void test_all_alike(void **state)
 {
@@ -192,8 +216,8 @@ static void test_all_alike(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_distance), TEST(test_two_nodes), TEST(test_guests_come),
-		TEST(test_nearest),  TEST(test_all_alike),
+		TEST(test_distance), TEST(test_two_nodes),      TEST(test_guests_come),
+		TEST(test_nearest),  TEST(test_one_is_nowhere), TEST(test_all_alike),
 	};
 
 	return cmocka_run_group_tests_name("seating", tests, NULL, NULL);

@@ -193,6 +193,10 @@ class Guest:
         return ["-kernel", str(self.kernel), "-initrd", str(self.initramfs),
                 "-append", self.cmdline()]
 
+    def _cpus_of(self, _node):
+        """Property of a NUMA node that says which CPUs it has, or none."""
+        return ""
+
     def _memory_argv(self):
         size = f"{self.memory}M"
         if self.max_memory:
@@ -203,7 +207,7 @@ class Guest:
         argv = ["-machine", self.machine, "-m", size]
         for i in range(self.nodes):
             argv += ["-object", f"{self.backing},id=m{i},size={self.memory // self.nodes}M",
-                     "-numa", f"node,memdev=m{i}"]
+                     "-numa", f"node,memdev=m{i}{self._cpus_of(i)}"]
         return argv
 
     def _net_argv(self, bus):

@@ -40,14 +40,12 @@ class Machine(Guest):
         self.device, self.modules = device, modules
         self.initramfs = machine_image.with_project(image(kernel, modules), workdir / "initramfs")
 
+    def _cpus_of(self, node):
+        n = self.CPUS // self.NODES
+        return f",cpus={node * n}-{(node + 1) * n - 1}"
+
     def _memory_argv(self):
-        argv = ["-machine", self.machine, "-m", f"{self.memory}M"]
-        per_node = self.CPUS // self.NODES
-        for i in range(self.NODES):
-            cpus = f"{i * per_node}-{(i + 1) * per_node - 1}"
-            argv += ["-object", f"{self.backing},id=m{i},size={self.memory // self.NODES}M",
-                     "-numa", f"node,memdev=m{i},cpus={cpus}"]
-        return [*argv, "-numa", "dist,src=0,dst=1,val=21"]
+        return [*super()._memory_argv(), "-numa", "dist,src=0,dst=1,val=21"]
 
     def _net_argv(self, bus):
         # The kernel numbers them in the order of their addresses.
